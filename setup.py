@@ -15,5 +15,5 @@ setup(
     long_description=(here/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
     packages=find_packages(include=['vidseg', 'vidseg.*']), python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(), extras_require={'dev': cfg['dev_requirements'].split()},
-    zip_safe=False,
+    entry_points={'console_scripts': cfg['console_scripts'].split()}, zip_safe=False,
 )

@@ -1,0 +1,137 @@
+"What a user does, in processes of its own: reproduce, be interrupted, use many processes, run out of disk."
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+REPO = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+TRAIN = ['profile=smoke', 'scheme=TL', 'seed=0', 'steps=40', 'encoder_weights=null', 'dropout=0.1']
+
+
+@pytest.fixture
+def root(tmp_path):
+    "An empty root with the experiments in it."
+    (tmp_path/'nbs').mkdir()
+    shutil.copytree(REPO/'nbs'/'experiments', tmp_path/'nbs'/'experiments')
+    for name in ('settings.ini', 'data_scripts'): (tmp_path/name).symlink_to(REPO/name)
+    return tmp_path
+
+
+def run(root, *command, threads=1, **options):
+    environment = {**os.environ, 'VIDSEG_ROOT': str(root), 'OMP_NUM_THREADS': str(threads), 'PATH': f'{BIN}{os.pathsep}{os.environ["PATH"]}'}
+    return subprocess.run([str(c) for c in command], cwd=root, env=environment, capture_output=True, text=True, **options)
+
+
+def prepare(root, *splits):
+    for split in splits:
+        done = run(root, sys.executable, '-c', f"from vidseg.experiments import Experiment; Experiment('smoke').prepare('{split}')")
+        assert done.returncode == 0, done.stderr
+
+
+def the_run(root): return next((root/'runs').glob('TL-s0-*'))
+
+
+def snakemake(root, *more):
+    return run(root, BIN/'snakemake', '--snakefile', REPO/'Snakefile', '--cores', 2, '--rerun-incomplete', '--rerun-triggers', 'input', *more,
+               '--config', 'profile=smoke', 'data=street', 'seeds=1')
+
+
+def test_reproduce(root):
+    "Every experiment notebook runs through papermill; a second call does nothing; a changed recipe reruns only what depends on it."
+    done = snakemake(root)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    executed = {path.stem.split('-')[0] for path in root.glob('runs/*/*.ipynb')}
+    assert executed == {path.stem for path in (REPO/'nbs'/'experiments').glob('*.ipynb')}, 'an experiment notebook is not in the graph'
+    figures = root/'runs'/'smoke'/'figures'
+    assert {'table_1.csv', 'table_1.md', 'table_1.html', 'figure_5.html', 'provenance.json'} <= {path.name for path in figures.iterdir()}
+    rows = pd.read_csv(figures/'table_1.csv').set_index('scheme')
+    assert rows.seeds['baseline'] == rows.seeds['TL'] == 1 and rows.tc['TL'] > 0 and rows.tc_paper['TL'] == 70.46
+
+    again = snakemake(root)
+    assert again.returncode == 0 and 'Nothing to be done' in again.stdout + again.stderr
+
+    file = root/'nbs'/'experiments'/'experiments.yaml'
+    content = yaml.safe_load(file.read_text())
+    content['profiles']['smoke']['street']['weights']['TL'] = 0.7
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    plan = snakemake(root, '--dry-run', '--quiet', 'host')
+    text = plan.stdout + plan.stderr
+    assert plan.returncode == 0 and 'runs/TL-s0-' in text, text[-2000:]
+    assert 'runs/baseline' not in [line.split('output:')[-1].strip()[:13] for line in text.splitlines() if 'output:' in line], 'the baseline does not depend on the weight of TL'
+
+
+def test_killed_and_resumed(root):
+    "`kill -9` in the middle of a training, then the same command: the weights are those of an uninterrupted run, bit for bit."
+    prepare(root, 'train')
+    command = [sys.executable, '-c', f"import sys, vidseg.training as t; t.train.__defaults__ = (7, *t.train.__defaults__[1:]); t.main({TRAIN})"]
+    assert run(root, *command).returncode == 0
+    reference, log = load_file(the_run(root)/'model.safetensors'), (the_run(root)/'log.csv').read_text()
+    shutil.rmtree(root/'runs')
+    environment = {**os.environ, 'VIDSEG_ROOT': str(root), 'OMP_NUM_THREADS': '1'}
+    process = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not list(root.glob('runs/TL-s0-*/checkpoint-0000014')) and process.poll() is None and time.monotonic() < deadline: time.sleep(.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (the_run(root)/'model.safetensors').exists(), 'it was not interrupted'
+    assert run(root, *command).returncode == 0
+    resumed = load_file(the_run(root)/'model.safetensors')
+    assert resumed.keys() == reference.keys() and all(torch.equal(resumed[k], reference[k]) for k in reference)
+    assert (the_run(root)/'log.csv').read_text() == log, 'the log has every step once'
+
+
+def test_two_processes(root):
+    "`accelerate launch` with two processes gives the loss curve of one, on the same global batch (dropout off: its masks are drawn per process)."
+    prepare(root, 'train')
+    curves = []
+    arguments = [*TRAIN[:-1], 'dropout=0', 'steps=12']
+    for launcher in ([sys.executable], [BIN/'accelerate', 'launch', '--num_processes', 2, '--cpu', '--num_machines', 1, '--mixed_precision', 'no', '--dynamo_backend', 'no']):
+        done = run(root, *launcher, BIN/'vidseg-train', *arguments, timeout=600)
+        assert done.returncode == 0, done.stderr[-3000:]
+        curves.append(pd.read_csv(the_run(root)/'log.csv'))
+        shutil.rmtree(root/'runs')
+    one, two = curves
+    assert len(one) == len(two) == 12
+    for term in ('total', 'cross_entropy', 'temporal'):
+        assert (one[term] - two[term]).abs().max() < 2e-3*one[term].abs().max(), f'{term}:\n{one[term].tolist()}\n{two[term].tolist()}'
+
+
+def test_full_disk(root):
+    "A checkpoint that does not fit on the disk: one clear line, and the previous checkpoint survives and can be resumed."
+    prepare(root, 'train')
+    code = ("import resource, signal, vidseg.training as t\n"
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+            "t.train.__defaults__ = (5, *t.train.__defaults__[1:])\n"
+            "keep = t.save_checkpoint\n"
+            "def save(accelerator, folder, step):\n"
+            "    if step == 10: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))\n" # from now on no file grows beyond 300 kB
+            "    keep(accelerator, folder, step)\n"
+            "t.save_checkpoint = save\n"
+            f"t.main({TRAIN})")
+    done = run(root, sys.executable, '-c', code)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert 'checkpoint-0000010: the checkpoint could not be written' in last and 'checkpoint-0000005 is kept' in last, done.stderr[-2000:]
+    assert [path.name for path in the_run(root).glob('checkpoint-*')] == ['checkpoint-0000005']
+    assert run(root, sys.executable, '-c', f'import vidseg.training as t; t.main({TRAIN})').returncode == 0
+
+
+def test_clear_lines(root):
+    "A misspelt parameter, profile, data set or missing folder: one line on the command line."
+    for command, word in ((['vidseg-run', 'train', 'out.ipynb', 'sead=1'], "no parameter 'sead'"), (['vidseg-run', 'trian', 'out.ipynb'], "known are clips"),
+                          (['vidseg-train', 'profile=huge'], 'known are smoke')):
+        done = run(root, *command)
+        assert done.returncode == 1 and word in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for config, word in ((['profile=huge'], "profile 'huge' is unknown"), (['data=camvid'], 'needs CAMVID='), (['seeds=few'], 'give a number')):
+        done = run(root, BIN/'snakemake', '--snakefile', REPO/'Snakefile', '--cores', 1, '--config', *config)
+        assert done.returncode != 0 and word in done.stdout + done.stderr, done.stderr
