@@ -67,7 +67,7 @@ class Table:
     "A table of ours beside the paper's."
     number: int
     title: str
-    rows: pd.DataFrame      # scheme, seeds, then per metric: mean, _ci95, _paper, _difference, _difference_ci95
+    rows: pd.DataFrame      # scheme, seeds, then per metric: mean, _ci95, _paper, _difference, _difference_ci95; tc_verdict, miou_verdict
     made: dict              # provenance
     notes: list = field(default_factory=list)
 
@@ -80,7 +80,7 @@ class Table:
             shown[name] = [number(x, ci) for x, ci in zip(self.rows[metric], self.rows[f'{metric}_ci95'])]
             if metric in ('miou', 'tc'):
                 shown[f'Δ {name}'] = [number(x, ci, '+') for x, ci in zip(self.rows[f'{metric}_difference'], self.rows[f'{metric}_difference_ci95'])]
-        shown['TC rises?'] = self.rows.tc_verdict.fillna('–')
+        for metric in ('tc', 'miou'): shown[f'{NAMES[metric]} rises?'] = self.rows[f'{metric}_verdict'].fillna('–')
         for metric, name in NAMES.items():
             if f'{metric}_paper' in self.rows and self.rows[f'{metric}_paper'].notna().any(): shown[f'paper: {name}'] = [f'{x:.2f}' if x == x else '–' for x in self.rows[f'{metric}_paper']]
         return shown
@@ -145,7 +145,8 @@ def table(
                 row[metric], row[f'{metric}_ci95'] = interval(data.loc[scheme, metric])
                 if scheme != ran[0]: row[f'{metric}_difference'], row[f'{metric}_difference_ci95'] = interval(data.loc[scheme, metric] - data.loc[ran[0], metric])
             row[f'{metric}_paper'] = paper[metric].get(scheme) if metric in paper else float('nan')
-        row['tc_verdict'] = verdict(row['tc_difference'], row['tc_difference_ci95']) if 'tc_difference' in row else None
+        for metric in ('tc', 'miou'):
+            row[f'{metric}_verdict'] = verdict(row[f'{metric}_difference'], row[f'{metric}_difference_ci95']) if f'{metric}_difference' in row else None
         rows.append(row)
     made = describe(experiment, seeds, [experiment.recipe(scheme, seed).folder for scheme in ran for seed in seeds])
     world = 'synthetic street world' if made['synthetic'] else experiment.data

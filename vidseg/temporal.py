@@ -5,19 +5,19 @@
 # %% auto #0
 __all__ = ['DIVERGENCES', 'temporal_loss', 'TemporalLoss']
 
-# %% ../nbs/09_temporal.ipynb #eed702ed
+# %% ../nbs/09_temporal.ipynb #2ea6e26c
 import torch
 from torch import Tensor, nn
 
 from .warp import occlusion_mask, warp
 
-# %% ../nbs/09_temporal.ipynb #9c401eee
-def _kl(log_p, q): return (log_p.exp()*(log_p - q.clamp_min(1e-6).log())).sum(1, keepdim=True)
+# %% ../nbs/09_temporal.ipynb #18814420
+def _kl(log_p, q): return (log_p.exp()*(log_p - (q + 1e-8).log())).sum(1, keepdim=True)
 def _l2(log_p, q): return (log_p.exp() - q).square().sum(1, keepdim=True)
 
 DIVERGENCES = {'kl': _kl, 'l2': _l2} # name → function of log q_t (B,C,H,W) and the warped q_{t+k} (B,C,H,W), giving (B,1,H,W)
 
-# %% ../nbs/09_temporal.ipynb #63baad7d
+# %% ../nbs/09_temporal.ipynb #a8ccb1c2
 def temporal_loss(
     logits_t:Tensor,       # (B,C,H,W) logits on frame t
     logits_s:Tensor,       # (B,C,H,W) logits on frame s = t+k
@@ -35,7 +35,7 @@ def temporal_loss(
     pixels = inside.sum((1, 2, 3)).clamp_min(1)
     return ((weight*distance).sum((1, 2, 3))/pixels).mean()
 
-# %% ../nbs/09_temporal.ipynb #3d2f4948
+# %% ../nbs/09_temporal.ipynb #a586610c
 class TemporalLoss(nn.Module):
     "`temporal_loss` as a module (equation 3)."
     def __init__(self,

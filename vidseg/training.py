@@ -73,8 +73,9 @@ def temporal(
     step:Step,
 ) -> Tensor: # scalar
     "The motion-guided temporal loss (equation 3) over the step's frame pairs."
-    t, s = step.pairs
-    return temporal_loss(step.output.logits[t], step.output.logits[s], step.flow, step.frames[t], step.frames[s], step.recipe.divergence)
+    logits = step.output.logits.contiguous()                  # the loss works along the channels
+    (logits_t, frames_t), (logits_s, frames_s) = ((logits.index_select(0, i), step.frames.index_select(0, i)) for i in step.pairs)
+    return temporal_loss(logits_t, logits_s, step.flow, frames_t, frames_s, step.recipe.divergence)
 
 
 TERMS = {'cross_entropy': cross_entropy, 'temporal': temporal} # a loss term: name → function of a `Step`

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['warp', 'occlusion_mask']
 
-# %% ../nbs/06_warp.ipynb #fda07616
+# %% ../nbs/06_warp.ipynb #e573c659
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# %% ../nbs/06_warp.ipynb #3910b1a5
+# %% ../nbs/06_warp.ipynb #510909d2
 def warp(
     image:Tensor,         # (B,C,H,W) what is sampled: a frame, probabilities, labels; any dtype with mode='nearest', float with 'bilinear'
     flow:Tensor,          # (B,2,H,W) pixels (dx, dy), from the frame we stand in to the frame `image` belongs to
@@ -31,13 +31,14 @@ def warp(
     inside = ((x >= 0) & (x <= W - 1) & (y >= 0) & (y <= H - 1))[:, None]
     if mode == 'nearest':
         index = (y.clamp(0, H - 1)*W + x.clamp(0, W - 1)).long().flatten(1)[:, None].expand(-1, image.shape[1], -1)
-        warped = image.flatten(2).gather(2, index).view_as(image)
+        warped = image.flatten(2).gather(2, index).view_as(image)*inside
     else:
         grid = torch.stack([2*x/max(W - 1, 1) - 1, 2*y/max(H - 1, 1) - 1], -1)
-        warped = F.grid_sample(image, grid.to(image.dtype), padding_mode='border', align_corners=True)
-    return warped*inside, inside
+        grid = torch.where(inside[:, 0, ..., None], grid, 3.)                         # far outside, where zeros are
+        warped = F.grid_sample(image, grid.to(image.dtype), padding_mode='zeros', align_corners=True)
+    return warped, inside
 
-# %% ../nbs/06_warp.ipynb #b28fa986
+# %% ../nbs/06_warp.ipynb #8e9b0902
 def occlusion_mask(
     frame:Tensor,  # (B,3,H,W) RGB in 0..1
     warped:Tensor, # (B,3,H,W) a neighbouring frame warped onto `frame`
