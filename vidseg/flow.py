@@ -6,7 +6,7 @@
 __all__ = ['FLOW_METHODS', 'dis', 'farneback', 'raft', 'flow_parameters', 'estimate_flow', 'flow_to_color', 'FlowCache',
            'clip_flow']
 
-# %% ../nbs/07_flow.ipynb #80284dba
+# %% ../nbs/07_flow.ipynb #649e2b27
 import difflib
 import hashlib
 import inspect
@@ -22,7 +22,7 @@ from torch import Tensor
 from torchvision.utils import flow_to_image
 from .workspace import atomic_write
 
-# %% ../nbs/07_flow.ipynb #3541c946
+# %% ../nbs/07_flow.ipynb #0d2b3f23
 def _grey(image):
     "(B,3,H,W) in 0..1 → list of (H,W) uint8"
     frames = image.detach().mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
@@ -54,7 +54,7 @@ def farneback(
              for a, b in zip(_grey(src), _grey(dst), strict=True)]
     return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2)
 
-# %% ../nbs/07_flow.ipynb #230de03a
+# %% ../nbs/07_flow.ipynb #8aba6a13
 @lru_cache(maxsize=4)
 def _raft_network(name, weights, device):
     from torchvision.models import optical_flow
@@ -84,7 +84,7 @@ def raft(
     def prepared(x): return F.pad(x.detach().float()*2 - 1, pad, mode='replicate')
     with torch.no_grad(): return network(prepared(src), prepared(dst), num_flow_updates=updates)[-1][..., :h, :w].contiguous()
 
-# %% ../nbs/07_flow.ipynb #738c959d
+# %% ../nbs/07_flow.ipynb #1253515d
 FLOW_METHODS = {  # name → function of (src, dst, **parameters)
     'dis': dis,
     'farneback': farneback,
@@ -124,7 +124,7 @@ def estimate_flow(
     if min(src.shape[-2:]) < 16: raise ValueError(f'flow needs frames of 16×16 pixels or more, got {tuple(src.shape[-2:])}')
     return FLOW_METHODS[method](src, dst, **parameters).float().to(src.device)
 
-# %% ../nbs/07_flow.ipynb #3ad8c8dc
+# %% ../nbs/07_flow.ipynb #6a1ebddb
 def flow_to_color(
     flow:Tensor,               # (B,2,H,W) or (2,H,W) pixels (dx, dy), tensor or array
     max_norm:float|None=None,  # length in pixels of the full colours, longer steps are cut; None takes the longest step there is
@@ -139,7 +139,7 @@ def flow_to_color(
     flow = F.pad(flow*(max_norm/length.clamp(min=max_norm)), (0, 1), value=1.00001*max_norm/2**.5)
     return np.ascontiguousarray(flow_to_image(flow)[..., :-1].movedim(-3, -1).numpy())
 
-# %% ../nbs/07_flow.ipynb #dd1f97f7
+# %% ../nbs/07_flow.ipynb #691efd93
 def _between(src, dst, method, device, **parameters):
     "(H,W,3) uint8 frames → (2,H,W) flow on the CPU"
     a, b = (torch.tensor(frame, device=device).permute(2, 0, 1)[None]/255 for frame in (src, dst))
@@ -185,7 +185,7 @@ class FlowCache:
         with atomic_write(path) as file: np.save(file, flow, allow_pickle=False)
         return torch.from_numpy(flow)
 
-
+# %% ../nbs/07_flow.ipynb #3d07c958
 def clip_flow(
     clip,                       # a `vidseg.clips.Clip`
     i:int,                      # number of frame a

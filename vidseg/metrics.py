@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TC_PROTOCOLS', 'as_bytes', 'joint_histogram', 'iou_per_class', 'MeanIoU', 'PixelAccuracy', 'warp_labels',
-           'TemporalConsistency', 'video_consistency', 'VideoConsistency']
+           'TemporalConsistency', 'VideoConsistency']
 
 # %% ../nbs/12_metrics.ipynb #ce81a9e1
 import hashlib
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
+from .warp import warp
 
 # %% ../nbs/12_metrics.ipynb #26285997
 def as_bytes(
@@ -27,32 +28,16 @@ def as_bytes(
     "Labels as bytes. Raises `TypeError` when they are not integers, `ValueError` when an id is neither a class nor `ignore_index`."
     if labels.is_floating_point() or labels.dtype == torch.bool:
         raise TypeError(f'{name} must be integer class ids, but they are {labels.dtype}: for logits use logits.argmax(1)')
-    if not labels.numel(): return labels.to(torch.uint8)
-    on_cpu = labels.device.type == 'cpu'
-    if on_cpu:    # NumPy stays in this thread; PyTorch would wake others, which on a busy machine costs more than the work
+    if labels.device.type == 'cpu' and labels.numel():    # in NumPy, because waking PyTorch's threads costs more than the work
         ids = labels.numpy()
-        largest, small = ids.view(f'u{ids.itemsize}').max(), ids.astype(np.uint8, copy=False)   # as unsigned, negative ids are huge
-    else:
-        low, high = labels.aminmax()
-        largest, small = high if low >= 0 else torch.inf, labels.to(torch.uint8)
-    if largest < num_classes or largest == ignore_index == 255 and (small + 1).max() <= num_classes:   # as bytes 255 + 1 is 0
-        return torch.from_numpy(small) if on_cpu else small
-    ignored = labels == ignore_index
-    wrong = labels[~ignored & ((labels < 0) | (labels >= num_classes))]
+        if 0 <= ids.min() and ids.max() < num_classes: return torch.from_numpy(ids.astype(np.uint8, copy=False))
+    ids = labels.long()
+    ignored = ids == ignore_index
+    wrong = ids[~ignored & ((ids < 0) | (ids >= num_classes))]
     if len(wrong): raise ValueError(f'{name}: class id {int(wrong[0])} is neither in 0…{num_classes - 1} nor {ignore_index} (ignore)')
     return labels.to(torch.uint8).masked_fill(ignored, 255)
 
 # %% ../nbs/12_metrics.ipynb #22d492fc
-def _count_opencv(a, b, num_classes):
-    "Joint histogram on the CPU. OpenCV returns float32, exact to 2^24, so longer maps are counted in pieces."
-    a, b = (labels.contiguous().view(1, -1).numpy() for labels in (a, b))
-    counts = np.zeros((num_classes, num_classes), np.int64)
-    for start in range(0, a.size, 2**24):
-        piece = [labels[:, start:start + 2**24] for labels in (a, b)]
-        counts += cv2.calcHist(piece, [0, 1], None, [num_classes]*2, [0, num_classes]*2).astype(np.int64)
-    return torch.from_numpy(counts)
-
-
 def _count_torch(a, b, num_classes):
     "Joint histogram on any device."
     known = (a < num_classes) & (b < num_classes)
@@ -60,8 +45,14 @@ def _count_torch(a, b, num_classes):
 
 
 def _count(a, b, num_classes):
-    "Joint histogram of bytes that have been checked; what is no class is not counted."
-    return (_count_opencv if a.device.type == b.device.type == 'cpu' else _count_torch)(a, b, num_classes)
+    "Joint histogram of bytes from `as_bytes`; what is no class is not counted. OpenCV's float32 counts to 2^24, so it is given pieces."
+    if a.device.type != 'cpu': return _count_torch(a, b, num_classes)
+    a, b = (labels.contiguous().view(1, -1).numpy() for labels in (a, b))
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    for start in range(0, a.size, 2**24):
+        piece = [labels[:, start:start + 2**24] for labels in (a, b)]
+        counts += cv2.calcHist(piece, [0, 1], None, [num_classes]*2, [0, num_classes]*2).astype(np.int64)
+    return torch.from_numpy(counts)
 
 
 def joint_histogram(
@@ -85,7 +76,7 @@ def iou_per_class(
     both = counts.diagonal(dim1=-2, dim2=-1)
     return both / (counts.sum(-1) + counts.sum(-2) - both)
 
-# %% ../nbs/12_metrics.ipynb #a561981a
+# %% ../nbs/12_metrics.ipynb #ca40237d
 class _LabelMetric(Metric):
     "What the metrics below share: they take label maps of a known number of classes, and more is better."
     is_differentiable, higher_is_better, full_state_update = False, True, False
@@ -134,33 +125,23 @@ class PixelAccuracy(_Accuracy):
         "Right pixels divided by known pixels."
         return self.counts.diagonal().sum() / self.counts.sum()
 
-# %% ../nbs/12_metrics.ipynb #5c7e2f7c
-def _positions(flow):
-    "(B,H,W) x and y of the point that the flow leads to from every pixel, float32."
-    height, width = flow.shape[2:]
-    flow = flow.detach().float()
-    return flow[:, 0] + torch.arange(width, device=flow.device), flow[:, 1] + torch.arange(height, device=flow.device)[:, None]
-
-
+# %% ../nbs/12_metrics.ipynb #3c54e918
 def _warp_opencv(labels, flow, fill, add=int(cv2.__version__.split('.')[0]) >= 5):
     "`warp_labels` on the CPU. OpenCV can `add` flow to position itself, but before version 5 it rounded the flow, not the sum."
-    out = torch.empty_like(labels)
     height, width = labels.shape[1:]
     columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     flags = cv2.INTER_NEAREST | (cv2.WARP_RELATIVE_MAP if add else 0)
-    for one, (dx, dy), result in zip(labels.numpy(), flow.detach().float().numpy(), out.numpy()):
+    out = torch.empty_like(labels, memory_format=torch.contiguous_format)
+    for one, (dx, dy), result in zip(labels.contiguous().numpy(), flow.detach().float().numpy(), out.numpy()):
         x, y = (dx, dy) if add else (dx + columns, dy + rows)
         cv2.remap(one, x, y, flags, dst=result, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
     return out
 
 
 def _warp_torch(labels, flow, fill):
-    "`warp_labels` on any device and for any size."
-    height, width = labels.shape[1:]
-    x, y = (position.round() for position in _positions(flow))
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    index = torch.where(inside, x, 0).long() + torch.where(inside, y, 0).long()*width
-    return torch.where(inside, labels.flatten(1).gather(1, index.flatten(1)).view_as(labels), fill)
+    "`warp_labels` on any device."
+    warped, inside = warp(labels[:, None], flow.detach().float().nan_to_num(1e9), mode='nearest')
+    return warped.where(inside, fill)[:, 0]
 
 
 def warp_labels(
@@ -169,14 +150,15 @@ def warp_labels(
     fill:int=255,  # what a pixel from outside the frame becomes
 ) -> Tensor:       # (B,H,W) uint8: the other frame's labels, seen from this one
     "Nearest-neighbour warp of label maps: out(x) = labels(round(x + flow(x))), computed in float32."
-    opencv = labels.device.type == 'cpu' and max(labels.shape[1:]) < 2**15 - 1   # OpenCV addresses pixels with 16 bits
-    return (_warp_opencv if opencv else _warp_torch)(labels.contiguous(), flow, fill)
+    return (_warp_opencv if labels.device.type == 'cpu' else _warp_torch)(labels, flow, fill)
 
-# %% ../nbs/12_metrics.ipynb #523128e6
+# %% ../nbs/12_metrics.ipynb #bdc0fbdd
 def _warp_truncated(labels, flow):
     "Bilinear interpolation of class numbers at x + flow(x), clamped to the frame, truncated to uint8; as `warp_labels` otherwise."
     height, width = labels.shape[1:]
-    x, y = (position.nan_to_num().clamp(0, size - 1) for position, size in zip(_positions(flow), (width, height)))
+    flow = flow.detach().float().nan_to_num()
+    x = (flow[:, 0] + torch.arange(width, device=flow.device)).clamp(0, width - 1)
+    y = (flow[:, 1] + torch.arange(height, device=flow.device)[:, None]).clamp(0, height - 1)
     left, top = x.floor(), y.floor()
     right, bottom = (left + 1).clamp(max=width - 1), (top + 1).clamp(max=height - 1)
     flat = labels.flatten(1).float()
@@ -184,9 +166,9 @@ def _warp_truncated(labels, flow):
     upper, lower = (torch.lerp(at(left, row), at(right, row), x - left) for row in (top, bottom))
     return torch.lerp(upper, lower, y - top).to(torch.uint8)
 
-# %% ../nbs/12_metrics.ipynb #bdc0fbdd
+# %% ../nbs/12_metrics.ipynb #8c800bd5
 TC_PROTOCOLS = {
-    'paper': partial(warp_labels, fill=255),
+    'paper': warp_labels,
     'etc':   _warp_truncated,
     'vspw':  partial(warp_labels, fill=0),
 } # how each protocol warps labels
@@ -264,31 +246,7 @@ class TemporalConsistency(_LabelMetric):
         "IoU of every class between neighbours, over all processes; for 'paper' the mean over the sequences that have the class."
         with self.sync_context(): return self._per_class()
 
-# %% ../nbs/12_metrics.ipynb #86b1bc50
-def video_consistency(
-    pred:Tensor,           # (T,H,W) uint8 class ids of one clip, 255 = ignore
-    target:Tensor,         # (T,H,W) uint8 true class ids, 255 = ignore
-    n:int=8,               # frames in a window
-    correct:bool=False,    # also ask that the steady prediction be right
-) -> tuple[float, int]:    # sum of VC over the windows, number of windows with a steady pixel
-    "VC of all windows of one clip (VSPW)."
-    def run_length(labels, t, run):
-        "For how many frames, this one included, every pixel has had its label."
-        return torch.where(labels[t] == labels[t - 1], run + 1, 1) if t else torch.ones_like(run)
-    true_run = pred_run = torch.zeros(target.shape[1:], dtype=torch.int32, device=target.device)
-    total, windows = 0., 0
-    for t in range(len(target)):
-        known = (target[t] != 255) & (pred[t] != 255)
-        true_run, pred_run = (run_length(labels, t, run)*known for labels, run in ((target, true_run), (pred, pred_run)))
-        steady = true_run >= n
-        count = int(steady.sum())
-        if not count: continue
-        both = steady & (pred_run >= n)
-        if correct: both &= pred[t] == target[t]
-        total, windows = total + int(both.sum())/count, windows + 1
-    return total, windows
-
-
+# %% ../nbs/12_metrics.ipynb #6f46786f
 class VideoConsistency(_LabelMetric):
     "VC_n of VSPW, 0…1: the mean over all windows of n frames of all clips."
     def __init__(self,
@@ -312,8 +270,14 @@ class VideoConsistency(_LabelMetric):
         if pred.ndim != 3 or pred.shape != target.shape:
             raise ValueError(f'pred {tuple(pred.shape)} and target {tuple(target.shape)} must both be (T,H,W)')
         pred, target = (as_bytes(labels, self.num_classes, name=name) for labels, name in ((pred, 'pred'), (target, 'target')))
-        total, windows = video_consistency(pred, target, self.n, self.correct)
-        self.total, self.windows = self.total + total, self.windows + windows
+        pred_run = true_run = torch.zeros(pred.shape[1:], dtype=torch.int32, device=pred.device)    # frames with the same label, up to t
+        for t, known in enumerate((pred != 255) & (target != 255)):
+            pred_run, true_run = (torch.where(labels[t] == labels[t - 1], run + 1, 1)*known
+                                  for labels, run in ((pred, pred_run), (target, true_run)))
+            steady = true_run >= self.n
+            both = steady & (pred_run >= self.n)
+            if self.correct: both &= pred[t] == target[t]
+            if count := int(steady.sum()): self.total, self.windows = self.total + int(both.sum())/count, self.windows + 1
 
     def compute(self) -> Tensor: # scalar in 0…1, NaN when there was no window
         "Mean over the windows."
