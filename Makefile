@@ -8,7 +8,7 @@ CORES   ?= $(shell nproc)
 CAMVID  ?=
 WEIGHTS ?= $(firstword $(wildcard data/mobilenet_v2_imagenet.safetensors ../shared/weights/mobilenet_v2_imagenet.safetensors) imagenet)
 BIN      = $(CURDIR)/.venv/bin
-GRAPH    = PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --rerun-incomplete --rerun-triggers input --quiet rules --config
+GRAPH    = PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --rerun-incomplete --nolock --rerun-triggers input mtime --quiet rules --config
 
 .PHONY: demo reproduce test lab export clean
 .DEFAULT_GOAL := reproduce

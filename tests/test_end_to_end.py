@@ -42,7 +42,7 @@ def the_run(root): return next((root/'runs').glob('TL-s0-*'))
 
 
 def snakemake(root, *more):
-    return run(root, BIN/'snakemake', '--snakefile', REPO/'Snakefile', '--cores', 2, '--rerun-incomplete', '--rerun-triggers', 'input', *more,
+    return run(root, BIN/'snakemake', '--snakefile', REPO/'Snakefile', '--cores', 2, '--rerun-incomplete', '--nolock', '--rerun-triggers', 'input', 'mtime', *more,
                '--config', 'profile=smoke', 'data=street', 'seeds=1')
 
 

@@ -75,6 +75,7 @@ def seed_everything(
     torch.manual_seed(seed)
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False # it costs time, and nothing here reads what was not written
 
 
 def pick_device(
