@@ -186,3 +186,14 @@ def test_nothing_unsafe():
     faults = [f'{where}, line {line}: {why}' for where, source in sources for line, why in unsafe_calls(source)]
     complain('unsafe calls', faults,
              'Load weights with weights_only=True (or safetensors), arrays without pickle; run programs from a list of arguments.')
+
+
+def test_results_in_readme():
+    "Every row of the results in README.md stands, letter by letter, in a table under figures/."
+    text = (ROOT/'README.md').read_text(encoding='utf-8')
+    results = text[text.index('## Results'):text.index('## Use it')]
+    rows = [line for line in results.splitlines() if line.startswith('|') and not line.startswith('|---')]
+    files = {relative(path): path.read_text(encoding='utf-8').splitlines() for path in (ROOT/'figures').rglob('table_*.md')}
+    assert rows, 'README.md shows no results'
+    backed = {line for lines in files.values() for line in lines}
+    complain('rows of README.md that no file backs', [row for row in rows if row not in backed], f'Copy them from {", ".join(files)}.')
