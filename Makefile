@@ -8,13 +8,13 @@ CORES   ?= $(shell nproc)
 CAMVID  ?=
 WEIGHTS ?= $(firstword $(wildcard data/mobilenet_v2_imagenet.safetensors ../shared/weights/mobilenet_v2_imagenet.safetensors) imagenet)
 BIN      = $(CURDIR)/.venv/bin
-GRAPH    = PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --rerun-incomplete --nolock --rerun-triggers input mtime --quiet rules --config
+GRAPH    = PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --rerun-incomplete --nolock --rerun-triggers input mtime params --quiet rules --config
 
 .PHONY: demo reproduce test lab export clean
 .DEFAULT_GOAL := reproduce
 
 demo: .venv/ready             ## baseline against temporal loss on a small world, one seed: a table and a figure
-	@$(GRAPH) profile=demo data=street seeds=1 && cat runs/demo/figures/table_1.md && $(BIN)/python -m webbrowser -t "file://$(CURDIR)/runs/demo/figures/figure_5.html" >/dev/null 2>&1; test -f runs/demo/figures/figure_5.html && echo "figure: runs/demo/figures/figure_5.html"
+	@$(GRAPH) profile=demo data=street seeds=1 && cat runs/demo/figures/table_1.md && echo "figure: runs/demo/figures/figure_5.html" && (test -z "$$DISPLAY" || $(BIN)/python -m webbrowser -t "file://$(CURDIR)/runs/demo/figures/figure_5.html" || true)
 
 reproduce: .venv/ready        ## the tables and figures in figures/
 	@$(GRAPH) profile=$(PROFILE) data=$(DATA) seeds=$(SEEDS) camvid="$(CAMVID)" weights="$(WEIGHTS)"
@@ -28,8 +28,8 @@ lab: .venv/ready              ## JupyterLab on the notebooks
 export: .venv/ready           ## notebooks to package
 	@$(BIN)/nbdev_clean && $(BIN)/nbdev_export
 
-clean:                        ## everything that can be made again: runs, data, environment
-	@rm -rf runs data .venv .snakemake .pytest_cache vidseg.egg-info
+clean:                        ## everything that can be made again: runs, worlds, caches, environment (other folders of data/ stay)
+	@rm -rf runs data/street-* data/camvid-* data/flow .venv .snakemake .pytest_cache vidseg.egg-info
 
 .venv/ready: settings.ini setup.py
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' && touch $@

@@ -67,7 +67,7 @@ rule evaluate:
     input: "runs/{run}/model.safetensors", lambda w: [f"{experiment.folder(recipes[w.run][1])}/{experiment.evaluation()['split']}"] if experiment.splits() else [experiment.folder()]
     output: "runs/{run}/metrics.json", "runs/{run}/evaluate.ipynb"
     threads: threads_each
-    params: of = lambda w: of(w.run)
+    params: of = lambda w: of(w.run), settings = str(experiment.evaluation())
     shell: "vidseg-run evaluate runs/{wildcards.run}/evaluate.ipynb {common} {params.of}"
 
 rule table:
@@ -77,7 +77,7 @@ rule table:
     shell: "vidseg-run table_1 {output[0]} {common} figures={figures} seeds={params.seeds:q}"
 
 rule figure:
-    input: [f"runs/{run}/metrics.json" for run, (scheme, seed) in recipes.items() if seed == seeds[0]]
+    input: rules.table.output[0], [f"runs/{run}/metrics.json" for run, (scheme, seed) in recipes.items() if seed == seeds[0]] # one after the other: both write provenance.json
     output: f"{executed}/figure_5.ipynb", f"{figures}/figure_5.html"
     shell: "vidseg-run figure_5 {output[0]} {common} figures={figures} seed={seeds[0]}"
 

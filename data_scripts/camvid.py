@@ -118,6 +118,7 @@ def convert(
                 for frame, label in split_pairs:
                     write_pair(frame, label, temporary/split, size, keep_label=split != 'video')
                     progress.update()
+        ClipFolder(temporary).validate()
     return ClipFolder(target)
 
 

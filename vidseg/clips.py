@@ -125,8 +125,12 @@ class Clip:
         return read_image(self.files[i])
 
     def label(self, i:int) -> np.ndarray:
-        "(H,W) uint8 class ids. Raises `ValueError` when frame `i` has no label."
-        return self._map('labels', i)
+        "(H,W) uint8 class ids, 255 = ignore. Raises `ValueError` when frame `i` has no label, or one of another size or with an unknown value."
+        label, name = self._map('labels', i), f'{self.path}/labels/{self.frames[i]}.png'
+        if label.shape != self.size: raise ValueError(f'{name} is {label.shape[0]}×{label.shape[1]}, its frame {self.size[0]}×{self.size[1]}')
+        known = (label < self.num_classes) | (label == self.ignore_index)
+        if not known.all(): raise ValueError(f'{name} holds the value {label[~known][0]}: not one of {self.num_classes} classes, not {self.ignore_index} (ignore)')
+        return label if self.ignore_index == 255 else np.where(label == self.ignore_index, np.uint8(255), label)
 
     def instances(self, i:int) -> np.ndarray:
         "(H,W) uint8 or uint16 instance ids, 0 = nothing. Raises `ValueError` when there are none."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['predict_clip', 'latency', 'evaluate']
 
-# %% ../nbs/16_evaluation.ipynb #c99fd864
+# %% ../nbs/16_evaluation.ipynb #2aa0cd3f
 import json
 from pathlib import Path
 from statistics import median
@@ -21,7 +21,7 @@ from .models import count_parameters
 from .training import load_run
 from .workspace import atomic_write, pick_device, root
 
-# %% ../nbs/16_evaluation.ipynb #e86f6882
+# %% ../nbs/16_evaluation.ipynb #ee444ac3
 @torch.inference_mode()
 def predict_clip(
     model:nn.Module,     # (1,3,H,W) image in 0..1 → `SegOutput`
@@ -56,7 +56,7 @@ def latency(
         seconds.append(perf_counter() - start)
     return median(seconds[3:])
 
-# %% ../nbs/16_evaluation.ipynb #376e0323
+# %% ../nbs/16_evaluation.ipynb #b812be09
 def evaluate(
     run:str|Path,              # run folder
     split:str='val',           # of the run's clip folder: video with labels
@@ -98,7 +98,7 @@ def evaluate(
         single = MeanIoU(C)
         for clip in folder.clips(images): single.update(predict_clip(model, clip, device=device), torch.stack([torch.from_numpy(clip.label(i)) for i in range(len(clip))]))
         result['images_miou'] = percent(single)
-    result |= dict(parameters=count_parameters(model), fps=1/latency(model, clips[0].size, device=device), split=split, data=folder.name, flow=flow)
+    result |= dict(parameters=count_parameters(model), fps=1/latency(model, clips[0].size, device=device), split=split, data=folder.name, flow=flow, images=images)
     own = data is None and split == 'val'
     with atomic_write(Path(run)/('metrics.json' if own else f'metrics-{folder.name}-{split}.json'), 'w') as file: json.dump(result, file, indent=1)
     return result

@@ -29,9 +29,10 @@ def temporal_loss(
     "Motion-guided temporal consistency loss (equation 3): the mean over pixels of V · KL(q_t ‖ q_s warped onto t). Raises `ValueError` for an unknown divergence."
     if divergence not in DIVERGENCES: raise ValueError(f"divergence '{divergence}' is unknown; known are {', '.join(DIVERGENCES)}")
     flow = flow_t_to_s.detach()
-    q_s, inside = warp(logits_s.float().softmax(1), flow)
+    logits_t, logits_s = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (logits_t, logits_s)) # half precision is not enough here
+    q_s, inside = warp(logits_s.softmax(1), flow)
     weight = occlusion_mask(frame_t, warp(frame_s, flow)[0]).detach()*inside
-    distance = DIVERGENCES[divergence](logits_t.float().log_softmax(1), q_s)
+    distance = DIVERGENCES[divergence](logits_t.log_softmax(1), q_s)
     pixels = inside.sum((1, 2, 3)).clamp_min(1)
     return ((weight*distance).sum((1, 2, 3))/pixels).mean()
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TERMS', 'Step', 'cross_entropy', 'temporal', 'BatchNormAcrossProcesses', 'Journal', 'checkpoints', 'save_checkpoint',
-           'loaders', 'train', 'load_run', 'main', 'read_log', 'plot_log']
+           'loaders', 'train', 'load_run', 'prepare_and_train', 'main']
 
 # %% ../nbs/15_training.ipynb #4933ff78
 import csv
@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader
 
 from .clips import ClipFolder
-from .experiments import Experiment, Recipe
+from .experiments import Experiment, Recipe, read_settings
 from .models import SegOutput, create_model
 from .sampling import LabelledFrames, Triplets
 from .temporal import temporal_loss
@@ -62,10 +62,11 @@ def cross_entropy(
     step:Step,
 ) -> Tensor: # scalar
     "Pixel-wise cross-entropy on the labelled frames, plus the auxiliary head's with its weight; the mean over all labelled pixels of the step."
-    B = len(step.label)
-    total = F.cross_entropy(step.output.logits[:B].float(), step.label, ignore_index=255, reduction='sum')
-    if step.output.aux is not None:
-        total = total + step.recipe.aux_weight*F.cross_entropy(step.output.aux[:B].float(), step.label, ignore_index=255, reduction='sum')
+    def summed(logits): # over the labelled frames; half precision is not enough here
+        logits = logits[:len(step.label)]
+        return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), step.label, ignore_index=255, reduction='sum')
+    total = summed(step.output.logits)
+    if step.output.aux is not None: total = total + step.recipe.aux_weight*summed(step.output.aux)
     return total/step.valid.clamp_min(1)
 
 
@@ -81,25 +82,32 @@ def temporal(
 TERMS = {'cross_entropy': cross_entropy, 'temporal': temporal} # a loss term: name → function of a `Step`
 
 # %% ../nbs/15_training.ipynb #87858d85
+def _batch_norm_across_processes(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=.1, eps=1e-5):
+    "`F.batch_norm` in training mode, with the mean and variance over all processes."
+    from torch.distributed.nn.functional import all_reduce
+    kind, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
+    dims, shape = [d for d in range(x.dim()) if d != 1], [1, -1] + [1]*(x.dim() - 2)
+    sums = all_reduce(torch.cat([x.sum(dims), x.new_full((1,), x.numel()/x.shape[1])]))
+    mean, n = sums[:-1]/sums[-1], sums[-1].detach()
+    centred = x - mean.view(shape)                    # two passes: E[x²] - E[x]² would lose digits
+    var = all_reduce(centred.square().sum(dims))/n
+    if running_mean is not None:
+        with torch.no_grad():
+            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+            running_var.lerp_((var*n/(n - 1)).to(running_var.dtype), momentum)
+    out = centred*(torch.rsqrt(var + eps)*(1 if weight is None else weight)).view(shape)
+    return (out if bias is None else out + bias.view(shape)).to(kind)
+
+
 class BatchNormAcrossProcesses(TorchFunctionMode):
-    "Within this context, batch normalisation in training mode uses the mean and variance over all processes."
+    "Within this context, batch normalisation in training mode uses the mean and variance over all processes; `calls` counts them."
+    calls = 0
+
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is not torch.batch_norm or not args[5]: return func(*args, **(kwargs or {}))
-        x, weight, bias, running_mean, running_var, _, momentum, eps, *_ = args
-        from torch.distributed.nn.functional import all_reduce
-        dims = [d for d in range(x.dim()) if d != 1]
-        sums = torch.cat([x.float().sum(dims), x.float().square().sum(dims), x.new_full((1,), x.numel()/x.shape[1], dtype=torch.float32)])
-        total, squares, n = all_reduce(sums).split([x.shape[1], x.shape[1], 1])
-        mean = total/n
-        var = (squares/n - mean.square()).clamp_min(0)
-        if running_mean is not None:
-            with torch.no_grad():
-                running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-                running_var.lerp_((var*n/(n - 1)).to(running_var.dtype), momentum)
-        scale = torch.rsqrt(var + eps) * (1 if weight is None else weight)
-        shift = (0 if bias is None else bias) - mean*scale
-        shape = [1, -1] + [1]*(x.dim() - 2)
-        return (x.float()*scale.view(shape) + shift.view(shape)).to(x.dtype)
+        kwargs = kwargs or {}
+        if func is not F.batch_norm or not kwargs.get('training', args[5] if len(args) > 5 else False): return func(*args, **kwargs)
+        self.calls += 1
+        return _batch_norm_across_processes(*args, **kwargs)
 
 # %% ../nbs/15_training.ipynb #01ccc9ea
 class Journal:
@@ -178,6 +186,17 @@ def loaders(
             for dataset, size in sources]
 
 
+def _only_here(folder):
+    "Lock a run folder for this process; the lock goes with the process, however it ends. Raises `OSError` when another one trains the run."
+    lock = open(Path(folder)/'.lock', 'w')
+    try:
+        import fcntl
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError: pass # no such locks on Windows
+    except OSError as error: raise OSError(f'{folder}: another process is training this run; wait for it, or end it') from error
+    return lock
+
+
 def train(
     recipe:Recipe,
     checkpoint_every:int=200, # steps
@@ -197,24 +216,27 @@ def train(
     if (folder/'model.safetensors').exists(): return folder
     terms = {name: weight for name, weight in recipe.terms.items() if weight}
     accelerator = Accelerator(mixed_precision=recipe.mixed_precision)
-    seed_everything(recipe.seed + accelerator.process_index*1_000_003)
     weights = recipe.encoder_weights
     if weights not in (None, 'imagenet'): weights = root()/weights
+    seed_everything(recipe.seed)
     with accelerator.main_process_first():
-        torch.manual_seed(recipe.seed)
         model = create_model(recipe.model, ClipFolder(root()/recipe.data).num_classes, weights)
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd): module.p = recipe.dropout
     optimizer = torch.optim.SGD(model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(1 - step/recipe.steps, 0)**recipe.power)
+    torch.manual_seed(recipe.seed + accelerator.process_index)  # each process has dropout masks of its own
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     model, optimizer = accelerator.prepare(model.to(memory_format=layout), optimizer)
     journal = Journal()
     accelerator.register_for_checkpointing(journal, schedule)
     if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
+        lock = _only_here(folder)                               # held until the process ends or the run is finished
         recipe.save(folder/'recipe.json')
+    accelerator.wait_for_everyone()
     if checkpoints(folder): accelerator.load_state(str(checkpoints(folder)[-1]))
+    resumed_from = journal.step
     model.train()
     norm = BatchNormAcrossProcesses() if accelerator.num_processes > 1 else torch.enable_grad()
     sources = loaders(recipe, journal.step, accelerator.process_index, accelerator.num_processes, workers, flow_cache and root()/flow_cache)
@@ -239,9 +261,10 @@ def train(
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         journal.write(folder/'log.csv')
-        with atomic_write(folder/'provenance.json', 'w') as file: json.dump(provenance(), file, indent=1)
+        with atomic_write(folder/'provenance.json', 'w') as file: json.dump(provenance() | dict(processes=accelerator.num_processes, resumed_from=resumed_from), file, indent=1)
         with atomic_write(folder/'model.safetensors') as file: file.write(save({k: v.contiguous() for k, v in accelerator.unwrap_model(model).state_dict().items()}))
         for old in checkpoints(folder): shutil.rmtree(old)
+        lock.close()
     accelerator.wait_for_everyone()
     accelerator.free_memory()
     return folder
@@ -257,47 +280,34 @@ def load_run(
         raise FileNotFoundError(f'{run}: no model.safetensors: ' + ('the training is not finished, run it again to go on' if run.is_dir() else 'there is no such run'))
     recipe = Recipe.load(run/'recipe.json')
     weights = load_file(run/'model.safetensors')
-    model = create_model(recipe.model, ClipFolder(root()/recipe.data).num_classes)
+    classes = [v for k, v in weights.items() if k.startswith('classifier') and v.ndim == 4][-1].shape[0] # of the last convolution
+    model = create_model(recipe.model, classes)
     model.load_state_dict(weights)
     return model.eval(), recipe
 
 # %% ../nbs/15_training.ipynb #76695b48
+def prepare_and_train(
+    experiment:Experiment,
+    recipe:Recipe,
+    **options, # of `train`
+) -> Path: # the run folder
+    "Train a recipe of an experiment; its clips, and the pretrained encoder it starts from, are made first where they are not there yet."
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+    pretrain = experiment.recipe('pretrain', recipe.seed) if str(recipe.encoder_weights).startswith('runs/pretrain') else None
+    with PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU')).main_process_first():
+        for split in dict.fromkeys([recipe.split, recipe.video or recipe.split, *([pretrain.split] if pretrain else [])]): experiment.prepare(split, recipe.seed)
+    if pretrain: train(pretrain, **options)
+    return train(recipe, **options)
+
+
 def main(
     arguments:list[str]|None=None, # name=value …: profile, data, scheme, seed and any field of `Recipe`; None: those of the command line
 ):
     "The command `vidseg-train`: train one scheme of `experiments.yaml`. An error of the user's is one line."
-    import yaml
-    pairs = dict(pair.split('=', 1) for pair in (sys.argv[1:] if arguments is None else arguments))
-    settings = {name: yaml.safe_load(value) for name, value in pairs.items()}
     try:
+        settings = read_settings(sys.argv[1:] if arguments is None else arguments)
         experiment = Experiment(**{name: settings.pop(name) for name in ('profile', 'data') if name in settings})
         recipe = experiment.recipe(settings.pop('scheme', 'baseline'), settings.pop('seed', 0))
-        recipe = Recipe.of(**{**asdict(recipe), **settings})
-        print(train(recipe))
-    except (ValueError, OSError) as error: raise SystemExit(str(error))
-
-# %% ../nbs/15_training.ipynb #bad8bde0
-def read_log(
-    run:str|Path, # run folder
-): # `pandas.DataFrame` with a column for step, lr, total and each term
-    "The log of a run."
-    import pandas as pd
-    return pd.read_csv(Path(run)/'log.csv')
-
-
-def plot_log(
-    *runs:str|Path,   # run folders
-    smooth:int=10,    # steps in the running mean
-): # plotly figure
-    "Loss curves: one colour a run, one panel a term."
-    import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
-    logs = {Path(run).name: read_log(run) for run in runs}
-    names = list(dict.fromkeys(c for log in logs.values() for c in log.columns if c not in ('step', 'lr')))
-    figure = make_subplots(1, len(names), subplot_titles=names)
-    palette = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9']
-    for r, (run, log) in enumerate(logs.items()):
-        for c, name in enumerate(names, 1):
-            if name in log: figure.add_scatter(x=log.step, y=log[name].rolling(smooth, 1).mean(), name=run, legendgroup=run, showlegend=c == 1,
-                                               line_color=palette[r % len(palette)], row=1, col=c)
-    return figure.update_xaxes(title='step').update_yaxes(rangemode='tozero').update_layout(height=320, margin=dict(t=40, b=40), template='simple_white')
+        print(prepare_and_train(experiment, Recipe.of(**{**asdict(recipe), **settings})))
+    except (ValueError, TypeError, ArithmeticError, OSError) as error: raise SystemExit(str(error))

@@ -287,6 +287,10 @@ def write_world(
         if value not in known: raise ValueError(f"{what} '{value}' is unknown; known are {', '.join(known)}")
     kind = WORLDS[world]
     first = (seed*len(SPLITS) + SPLITS.index(split))*100_000
+    if not (Path(target)/'dataset.json').exists():
+        write_dataset_info(target, name=world, classes=kind.classes, colors=kind.colors, fps=options.get('fps', 17.),
+                           source='procedural: synthetic images, exact labels', licence='Apache-2.0',
+                           made_by=dict(world=world, seed=seed, **options), synthetic=True)
     with atomic_folder(Path(target)/split) as folder:
         for k in tqdm(range(clips), desc=f'{world} {split}', unit='clip', mininterval=1):
             clip = kind(first + k, **options)
@@ -294,8 +298,4 @@ def write_world(
             flows = {(t, t + gap): clip.flow(t, t + gap) for t in labelled for gap in gaps if 0 <= t + gap < clip.length}
             write_clip(folder/f'{k:04}', (clip.render(t) for t in range(clip.length)), labels={t: clip.label(t) for t in labelled},
                        instances={t: clip.instances(t) for t in labelled}, flows=flows)
-    if not (Path(target)/'dataset.json').exists():
-        write_dataset_info(target, name=world, classes=kind.classes, colors=kind.colors, fps=options.get('fps', 17.),
-                           source='procedural: synthetic images, exact labels', licence='Apache-2.0',
-                           made_by=dict(world=world, seed=seed, **options), synthetic=True)
     return Path(target)/split
