@@ -9,6 +9,7 @@ __all__ = ['MODELS', 'SegOutput', 'SegNet', 'count_parameters', 'PyramidPooling'
 # %% ../nbs/08_models.ipynb #78f94c09
 import difflib
 import re
+from abc import ABC, abstractmethod
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +29,7 @@ class SegOutput(NamedTuple):
     aux: Tensor|None = None    # (B,C,H,W) scores of the auxiliary head, in training mode, of networks that have one
 
 
-class SegNet(nn.Module):
+class SegNet(nn.Module, ABC):
     """What all networks share: checking and normalising the image, enlarging the scores.
 
     A subclass sets `encoder` and `classifier`, and defines `extract`."""
@@ -42,11 +43,11 @@ class SegNet(nn.Module):
         self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)
 
+    @abstractmethod
     def extract(self,
         image:Tensor, # (B,3,H,W) normalised
     ) -> tuple[Tensor, Tensor|None]: # (B,F,h,w) features and, in training mode, (B,C,h,w) auxiliary scores or None
         "All of the network before its classifier."
-        raise NotImplementedError
 
     def forward(self,
         image:Tensor, # (B,3,H,W) floating point, 0..1 RGB, any H and W
