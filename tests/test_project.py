@@ -16,7 +16,7 @@ NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not any(part[0] i
 LIBRARY = [p for p in NOTEBOOKS if p.parent == ROOT/'nbs' and p.name[0].isdigit()]
 EXPERIMENTS = [p for p in NOTEBOOKS if p.parent.name == 'experiments']
 MODULES = sorted(p for p in (ROOT/'vidseg').glob('*.py') if p.name[0] != '_')
-HEAVY = 'segmentation_models_pytorch', 'av', 'plotly', 'ipywidgets', 'papermill'   # imported inside the functions that use them
+HEAVY = 'segmentation_models_pytorch', 'av', 'plotly', 'numba', 'ipywidgets', 'papermill'   # imported inside the functions that use them
 MAX_NOTEBOOK_BYTES, MAX_MODULE_LINES = 1_000_000, 320
 
 

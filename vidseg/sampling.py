@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Geometry', 'LabelledFrames', 'Triplets']
 
-# %% ../nbs/15_sampling.ipynb #56ac7c76
+# %% ../nbs/15_sampling.ipynb #554f609c
 import cv2
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from .clips import Clip
 from .flow import clip_flow
 
-# %% ../nbs/15_sampling.ipynb #f6ecc6dd
+# %% ../nbs/15_sampling.ipynb #22ebd287
 _OUTSIDE = 1e9  # pixels: a flow that leads out of every frame
 _GREY = 124, 116, 104  # the mean colour of ImageNet
 
@@ -60,7 +60,7 @@ class Geometry:
         if self.mirrored: mapped[..., 0] *= -1
         return torch.from_numpy(np.ascontiguousarray(mapped.transpose(2, 0, 1)))
 
-# %% ../nbs/15_sampling.ipynb #53730279
+# %% ../nbs/15_sampling.ipynb #36e8050e
 class LabelledFrames(Dataset):
     "The labelled frames of some clips; item `k` is the k-th draw of a training run: `frame` (3,h,w) in 0..1 and `label` (h,w) int64."
     def __init__(self,
@@ -69,24 +69,34 @@ class LabelledFrames(Dataset):
         crop:tuple[int, int]|None=None,     # (H, W) of the samples; None: whole frames
         scale:tuple[float, float]=(1., 1.), # random scaling
         flip:bool=False,                    # random mirroring
+        extra:list[Clip]|None=None,         # clips to draw from as well: pseudo labels
+        extra_share:float=.5,               # of the draws, those from `extra`
     ):
-        "Raises `ValueError` when the clips have no such frame."
-        self.clips, self.seed, self.geometry = clips, seed, dict(crop=crop, scale=scale, flip=flip)
-        self.places = [(clip, i) for clip in clips for i in self.candidates(clip)]
-        if not self.places:
-            where = f' of {clips[0].path.parent}' if clips else ''
-            raise ValueError(f'{self.__class__.__name__}: nothing to draw from in {len(clips)} clips{where}')
+        "Raises `ValueError` when the clips have no such frame, or `extra` has other classes."
+        self.seed, self.geometry, self.share = seed, dict(crop=crop, scale=scale, flip=flip), 0 if extra is None else extra_share
+        self.pools = [self._pool(some) for some in ([clips] if extra is None else [clips, extra])]
+        if extra is not None and (ours := clips[0].folder.classes) != (theirs := extra[0].folder.classes):
+            raise ValueError(f'{extra[0].folder.path} has the classes {theirs}, {clips[0].folder.path} has {ours}')
+
+    def _pool(self, clips):
+        "All frames of some clips that may be drawn."
+        if pool := [(clip, i) for clip in clips for i in self.candidates(clip)]: return pool
+        where = f' of {clips[0].path.parent}' if clips else ''
+        raise ValueError(f'{self.__class__.__name__}: nothing to draw from in {len(clips)} clips{where}')
 
     def candidates(self, clip):
         "Numbers of the frames of a clip that may be drawn."
         return clip.labelled
 
-    def __len__(self): return len(self.places)
+    def __len__(self): return sum(map(len, self.pools))
 
     def draw(self, k):
         "What the k-th draw depends on: clip, frame number, random generator, geometry."
-        epoch, j = divmod(int(k), len(self.places))
-        clip, i = self.places[np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.places))[j]]
+        before, after = int(k*self.share), int((k + 1)*self.share)     # draws from `extra`, evenly among the others
+        extra, n = (1, before) if after > before else (0, int(k) - before)
+        pool = self.pools[extra]
+        epoch, j = divmod(n, len(pool))
+        clip, i = pool[np.random.default_rng([self.seed, 1 + 2*extra, epoch]).permutation(len(pool))[j]]
         rng = np.random.default_rng([self.seed, 2, k])
         return clip, i, rng, Geometry(rng, clip.size, **self.geometry)
 
@@ -94,7 +104,7 @@ class LabelledFrames(Dataset):
         clip, i, _, geometry = self.draw(k)
         return dict(frame=geometry.frame(clip.frame(i)), label=geometry.label(clip.label(i)))
 
-# %% ../nbs/15_sampling.ipynb #e1e916e9
+# %% ../nbs/15_sampling.ipynb #f3788452
 class Triplets(LabelledFrames):
     "Frames with K = 2 (f, b) or 1 neighbours: `frame` (3,h,w), `label` (h,w), `neighbours` (K,3,h,w), `flows` (K,2,h,w) px to each."
     def __init__(self,
