@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 REPO = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
-TRAIN = ['profile=smoke', 'scheme=TL', 'seed=0', 'steps=40', 'encoder_weights=null', 'dropout=0.1']
+TRAIN = ['profile=smoke', 'scheme=TL', 'seed=0', 'steps=40', 'encoder_weights=null', 'model=pspnet_mobilenetv2_050', 'dropout=0.1']
 
 
 @pytest.fixture
@@ -39,10 +39,10 @@ def prepare(root, *splits):
         assert done.returncode == 0, done.stderr
 
 
-def the_run(root): return next((root/'runs').glob('TL-s0-*'))
+def the_run(root, scheme='TL'): return next((root/'runs').glob(f'{scheme}-s0-*'))
 
 
-def made_by(root): return json.loads((the_run(root)/'provenance.json').read_text())
+def made_by(root, scheme='TL'): return json.loads((the_run(root, scheme)/'provenance.json').read_text())
 
 
 def snakemake(root, *more):
@@ -50,35 +50,89 @@ def snakemake(root, *more):
                '--config', 'profile=smoke', 'data=street', 'seeds=1')
 
 
+def executed(root):
+    "Which experiment notebooks were run through papermill."
+    return {Path(json.loads(path.read_text())['metadata']['papermill']['input_path']).stem for path in root.glob('runs/*/*.ipynb')}
+
+
 def test_reproduce(root):
     "Every experiment notebook runs through papermill; a second call does nothing; a changed recipe reruns only what depends on it."
     done = snakemake(root)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    executed = {path.stem.split('-')[0] for path in root.glob('runs/*/*.ipynb')}
-    assert executed == {path.stem for path in (REPO/'nbs'/'experiments').glob('*.ipynb')}, 'an experiment notebook is not in the graph'
-    figures = root/'runs'/'smoke'/'figures'
-    assert {'table_1.csv', 'table_1.md', 'table_1.html', 'figure_5.html', 'provenance.json'} <= {path.name for path in figures.iterdir()}
+    evaluated = run(root, BIN/'vidseg-run', 'evaluate', root/'runs'/'street-smoke'/'evaluate.ipynb', 'scheme=TL')   # the one that is for use by hand
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert executed(root) == {path.stem for path in (REPO/'nbs'/'experiments').glob('*.ipynb')}, 'an experiment notebook is not in the graph'
+    figures, tables = root/'runs'/'smoke'/'figures', [f'table_{n}' for n in (1, 2, 3, 4, 6)]
+    names = {path.name for path in figures.iterdir()}
+    assert {f'{table}.{suffix}' for table in [*tables, 'claims'] for suffix in ('csv', 'md', 'html')} | {'figure_5.html', 'provenance.json'} <= names
     rows = pd.read_csv(figures/'table_1.csv').set_index('scheme')
-    assert rows.seeds['baseline'] == rows.seeds['TL'] == 1 and rows.tc['TL'] > 0 and rows.tc_paper['TL'] == 70.46
-
-    assert {'table_1', 'figure_5'} == json.loads((figures/'provenance.json').read_text()).keys()
+    assert len(rows) == 12 and (rows.seeds == 1).all() and rows.tc['TL'] > 0 and rows.tc_paper['TL'] == 70.46
+    assert {*tables, 'claims', 'figure_5'} <= json.loads((figures/'provenance.json').read_text()).keys()
     again = snakemake(root)
     assert again.returncode == 0 and 'Nothing to be done' in again.stdout + again.stderr
 
     file = root/'nbs'/'experiments'/'experiments.yaml'
     content = yaml.safe_load(file.read_text())
-    content['profiles']['smoke']['street']['weights']['TL'] = 0.7
+    content['profiles']['smoke']['street']['weights']['PF'] = 0.7
     file.write_text(yaml.safe_dump(content, sort_keys=False))
     plan = snakemake(root, '--dry-run', '--quiet', 'host')
-    text = plan.stdout + plan.stderr
-    assert plan.returncode == 0 and 'runs/TL-s0-' in text, text[-2000:]
-    assert 'runs/baseline' not in [line.split('output:')[-1].strip()[:13] for line in text.splitlines() if 'output:' in line], 'the baseline does not depend on the weight of TL'
+    again = {Path(line.split('output:')[-1].strip()).name.rsplit('-', 1)[0] for line in plan.stdout.splitlines() + plan.stderr.splitlines() if 'output:' in line}
+    assert plan.returncode == 0 and {'PF', 'PF+MF', 'PL+PF+MF+TL'} <= again, plan.stderr[-2000:]
+    assert not again & {'baseline', 'TL', 'PL', 'teacher', 'teacher+TL', 'pretrain'}, 'these do not depend on the weight of PF'
+
+
+def small_graph(root):
+    "The experiments with two rows of Table I and trainings that are long enough to be interrupted."
+    file = root/'nbs'/'experiments'/'experiments.yaml'
+    content = yaml.safe_load(file.read_text())
+    street = content['profiles']['smoke']['street']
+    street |= dict(tables=['table_1'], schemes=['baseline', 'PL+PF+MF+TL', 'teacher+TL'], recipe=street['recipe'] | dict(steps=25))
+    street['splits']['train_extra']['clips'] = 12
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def test_interrupted_anywhere(root, tmp_path_factory):
+    "`kill -9` of the graph and all its jobs in the teacher's training, the pseudo labels, the student's training and its evaluation: the same table in the end."
+    other = tmp_path_factory.mktemp('uninterrupted')
+    shutil.copytree(root/'nbs', other/'nbs')
+    for name in ('settings.ini', 'data_scripts'): (other/name).symlink_to(REPO/name)
+    tables = []
+    for where in (other, root):
+        small_graph(where)
+        def unfinished(scheme): return any(not (folder/'model.safetensors').exists() for folder in where.glob(f'runs/{scheme}-s0-*'))
+        def unevaluated(scheme): return any((folder/'model.safetensors').exists() and not (folder/'metrics.json').exists() for folder in where.glob(f'runs/{scheme}-s0-*'))
+        moments = dict(teacher=lambda: unfinished('teacher+TL'), pseudo=lambda: list(where.glob('data/pseudo-*.partial')), student=lambda: unfinished('PL+PF+MF+TL'),
+                       evaluation=lambda: unevaluated('PL+PF+MF+TL')) if where == root else {}
+        for moment, has_come in moments.items():
+            environment = {**os.environ, 'VIDSEG_ROOT': str(where), 'PATH': f'{BIN}{os.pathsep}{os.environ["PATH"]}'}
+            process = subprocess.Popen([BIN/'snakemake', '--snakefile', REPO/'Snakefile', '--cores', '2', '--rerun-incomplete', '--nolock', '--config', 'profile=smoke', 'data=street', 'seeds=1'],
+                                       cwd=where, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+            deadline = time.monotonic() + 600
+            while not has_come() and process.poll() is None and time.monotonic() < deadline: time.sleep(.01)
+            assert process.poll() is None, f'the graph ended before it could be interrupted ({moment})'
+            for pid in descendants(process.pid): os.kill(pid, signal.SIGKILL)
+            process.wait()
+        done = snakemake(where)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        tables.append((where/'runs'/'smoke'/'figures'/'table_1.csv').read_text())
+    assert tables[0] == tables[1]
+
+
+def descendants(pid):
+    "A process and all that it started, whatever session they are in."
+    parents = {}
+    for stat in Path('/proc').glob('[0-9]*/stat'):
+        try: parents.setdefault(int(stat.read_text().rsplit(')', 1)[1].split()[1]), []).append(int(stat.parent.name))
+        except (OSError, IndexError): continue
+    found = [pid]
+    for each in found: found += parents.get(each, [])
+    return found
 
 
 def test_killed_and_resumed(root):
     "`kill -9` in the middle of a training, then the same command: the weights are those of an uninterrupted run, bit for bit."
     prepare(root, 'train')
-    command = [sys.executable, '-c', f"import sys, vidseg.training as t; t.train.__defaults__ = (7, *t.train.__defaults__[1:]); t.main({TRAIN})"]
+    command = [sys.executable, '-c', f"import vidseg.pipeline as p; p.train.__defaults__ = (7, *p.train.__defaults__[1:]); p.main({TRAIN})"]
     assert run(root, *command).returncode == 0
     reference, log = load_file(the_run(root)/'model.safetensors'), (the_run(root)/'log.csv').read_text()
     shutil.rmtree(root/'runs')
@@ -101,24 +155,29 @@ def test_two_processes(root):
 
     In double precision, where equal means equal: in single precision, rounding errors grow a thousandfold a step at the start of a training."""
     prepare(root, 'train')
-    (root/'double.py').write_text(f"import torch\ntorch.set_default_dtype(torch.float64)\nimport vidseg.training as t\nt.main({[*TRAIN[:-1], 'dropout=0', 'steps=8']})\n")
+    file = root/'nbs'/'experiments'/'experiments.yaml'
+    content = yaml.safe_load(file.read_text())
+    content['profiles']['smoke']['street']['teacher']['model'] = content['profiles']['smoke']['street']['recipe']['model']
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    settings = ['profile=smoke', 'scheme=PF+MF+TL', 'seed=0', 'steps=8', 'batch_size=2', 'dropout=0']
+    (root/'double.py').write_text(f"import torch\ntorch.set_default_dtype(torch.float64)\nimport vidseg.pipeline as p\np.main({settings})\n")
     curves = []
     for processes, launcher in ((1, [sys.executable]), (2, [BIN/'torchrun', '--nproc_per_node', 2, '--master_port', 29517])):
         done = run(root, *launcher, 'double.py', cpu=True, timeout=600)
         assert done.returncode == 0, done.stderr[-3000:]
-        assert made_by(root)['processes'] == processes
-        curves.append(pd.read_csv(the_run(root)/'log.csv'))
-        shutil.rmtree(root/'runs')
+        assert made_by(root, 'PF+MF+TL')['processes'] == processes
+        curves.append(pd.read_csv(the_run(root, 'PF+MF+TL')/'log.csv'))
+        shutil.rmtree(the_run(root, 'PF+MF+TL'))       # pretraining and teacher stay, so that both start from the same
     one, two = curves
     assert len(one) == len(two) == 8 and one.total.nunique() == 8
-    for term in ('total', 'cross_entropy', 'temporal'):
+    for term in ('total', 'cross_entropy', 'temporal', 'pairwise_frame', 'multi_frame'):
         assert (one[term] - two[term]).abs().max() < 1e-6*one[term].abs().max(), f'{term}:\n{one[term].tolist()}\n{two[term].tolist()}'
 
 
 def test_full_disk(root):
     "A checkpoint that does not fit on the disk: one clear line, and the previous checkpoint survives and can be resumed."
     prepare(root, 'train')
-    code = ("import resource, signal, vidseg.training as t\n"
+    code = ("import resource, signal, vidseg.pipeline as p, vidseg.training as t\n"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
             "t.train.__defaults__ = (5, *t.train.__defaults__[1:])\n"
             "keep = t.save_checkpoint\n"
@@ -126,13 +185,13 @@ def test_full_disk(root):
             "    if step == 10: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))\n" # from now on no file grows beyond 300 kB
             "    keep(accelerator, folder, step)\n"
             "t.save_checkpoint = save\n"
-            f"t.main({TRAIN})")
+            f"p.main({TRAIN})")
     done = run(root, sys.executable, '-c', code)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert 'checkpoint-0000010: the checkpoint could not be written' in last and 'checkpoint-0000005 is kept' in last, done.stderr[-2000:]
     assert [path.name for path in the_run(root).glob('checkpoint-*')] == ['checkpoint-0000005']
-    assert run(root, sys.executable, '-c', f'import vidseg.training as t; t.main({TRAIN})').returncode == 0
+    assert run(root, sys.executable, '-c', f'import vidseg.pipeline as p; p.main({TRAIN})').returncode == 0
     assert made_by(root)['resumed_from'] == 5
 
 
@@ -143,6 +202,6 @@ def test_clear_lines(root):
                           (['vidseg-train', 'profile=smoke', 'steps=many'], 'whole number')):
         done = run(root, *command)
         assert done.returncode == 1 and word in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
-    for config, word in ((['profile=huge'], "profile 'huge' is unknown"), (['data=camvid'], 'needs CAMVID='), (['seeds=few'], 'give a number')):
+    for config, word in ((['profile=huge'], "profile 'huge' is unknown"), (['profile=mini', 'data=camvid'], 'needs CAMVID='), (['profile=paper', 'data=cityscapes'], 'python data_scripts/cityscapes.py'), (['seeds=few'], 'give a number')):
         done = run(root, BIN/'snakemake', '--snakefile', REPO/'Snakefile', '--cores', 1, '--config', *config)
         assert done.returncode != 0 and word in done.stdout + done.stderr, done.stderr

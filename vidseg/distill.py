@@ -104,7 +104,8 @@ class MultiFrameLoss(nn.Module):
     ) -> Tensor: # scalar ≥ 0
         "The distance of the embeddings, plus the penalty. Raises `ValueError` for sequences of unequal length."
         if len(student) != len(teacher): raise ValueError(f'student has {len(student)} frames, teacher {len(teacher)}')
-        of_student, of_teacher = self.embed(student), self.embed([f.detach() for f in teacher])
+        both = [torch.cat([self_similarity(s, self.nodes), self_similarity(t.detach(), self.nodes)]) for s, t in zip(student, teacher)]
+        of_student, of_teacher = self.lstm(both).chunk(2)             # one pass for both: they share the weights
         return F.mse_loss(of_student, of_teacher) + self.guard*(1 - self.spread(of_teacher))
 
     @torch.no_grad()

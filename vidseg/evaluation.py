@@ -84,8 +84,9 @@ def evaluate(
         raise ValueError(f'{folder.path} has the classes {folder.classes}, the run {Path(run).name} was trained on {trained_on.classes}')
     model = model.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
     C, cache = folder.num_classes, flow_cache and root()/flow_cache
-    miou, mirrored, accuracy, tc, tsb = MeanIoU(C), MeanIoU(C), PixelAccuracy(C), TemporalConsistency(C), TemporalStability(C)
-    vc = {n: VideoConsistency(C, n) for n in (8, 16)}
+    alone = dict(sync_on_compute=False)       # every process that evaluates sees all of the data
+    miou, mirrored, accuracy, tc, tsb = (kind(C, **alone) for kind in (MeanIoU, MeanIoU, PixelAccuracy, TemporalConsistency, TemporalStability))
+    vc = {n: VideoConsistency(C, n, **alone) for n in (8, 16)}
     clips = [(clip, True, video in (None, split)) for clip in folder.clips(split)] # labels count, consistency counts
     if video not in (None, split): clips += [(clip, False, True) for clip in folder.clips(video)]
     for clip, labels_count, video_counts in tqdm(clips, desc=f'{Path(run).name} on {split}', unit='clip', mininterval=1, disable=not progress):
@@ -106,7 +107,7 @@ def evaluate(
         if metric.update_count: result |= {f'{name}/{c}': 100*x for c, x in zip(folder.classes, metric.per_class().tolist())}
     if stability: result |= dict(tsb=tsb.compute().item(), **{f'tsb/{c}': x for c, x in zip(folder.classes, tsb.per_class().tolist())})
     if images:
-        single = MeanIoU(C)
+        single = MeanIoU(C, **alone)
         for clip in folder.clips(images): single.update(predict_clip(model, clip, device=device), torch.stack([torch.from_numpy(clip.label(i)) for i in range(len(clip))]))
         result['images_miou'] = percent(single)
     result |= dict(parameters=count_parameters(model), fps=1/latency(model, clips[0][0].size, device=device),

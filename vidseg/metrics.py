@@ -116,7 +116,7 @@ class MeanIoU(_Accuracy):
 
     def per_class(self) -> Tensor: # (C,) in 0…1, NaN for a class that never occurs
         "IoU of every class, over all processes."
-        with self.sync_context(): return iou_per_class(self.counts)
+        with self.sync_context(should_sync=self.sync_on_compute): return iou_per_class(self.counts)
 
 
 class PixelAccuracy(_Accuracy):
@@ -244,7 +244,7 @@ class TemporalConsistency(_LabelMetric):
 
     def per_class(self) -> Tensor: # (C,) in 0…1, NaN for a class that is absent
         "IoU of every class between neighbours, over all processes; for 'paper' the mean over the sequences that have the class."
-        with self.sync_context(): return self._per_class()
+        with self.sync_context(should_sync=self.sync_on_compute): return self._per_class()
 
 # %% ../nbs/12_metrics.ipynb #6f46786f
 class VideoConsistency(_LabelMetric):

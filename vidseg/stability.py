@@ -253,4 +253,4 @@ class TemporalStability(_LabelMetric):
 
     def per_class(self) -> Tensor: # (C,), NaN for a class that no two neighbouring frames have
         "Mean over pairs, then clips, of every class, over all processes."
-        with self.sync_context(): return (self.scale*self.class_total/self.class_clips).float()
+        with self.sync_context(should_sync=self.sync_on_compute): return (self.scale*self.class_total/self.class_clips).float()
