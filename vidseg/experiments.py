@@ -47,7 +47,7 @@ class Recipe:
     pseudo_share: float = .5                     # of the labelled frames of a step, those that are pseudo-labelled
     video: str|None = None                       # split of unlabelled video for the video terms; None: the frames around the labelled ones
     batch_size: int = 8                          # labelled frames a step, over all processes
-    video_batch_size: int = 8                    # triplets a step where `video` is given
+    video_batch_size: int = 8                    # triplets a step: of `video`, or of the labelled frames, the others then being single frames
     sampling: str = 'random'                     # neighbours: 'random' within `max_gap`, or 'adjacent' (section IV-A, Table II)
     neighbours: str = 'one'                      # 'one' of frame_f and frame_b, or 'both'
     max_gap: int = 3                             # frames

@@ -126,7 +126,8 @@ def plan(
             runs[recipe.pseudo] = dict(run=recipe.pseudo, network=experiment.recipe(experiment.scheme_of(recipe.teacher, seed)).model, steps=0, frames=0,
                                        state='there' if (root()/recipe.pseudo).exists() else 'to be made')
         neighbours = 0 if not recipe.needs_video else 1 + (recipe.neighbours == 'both')
-        frames = recipe.batch_size*(1 + neighbours) if recipe.video is None else recipe.batch_size + recipe.video_batch_size*(1 + neighbours)
+        triplets = recipe.video_batch_size if recipe.video else min(recipe.video_batch_size, recipe.batch_size)
+        frames = recipe.batch_size + triplets*(neighbours + (recipe.video is not None and recipe.needs_video))
         done = (recipe.folder/'model.safetensors').exists()
         state = 'there' if done else 'begun' if list(recipe.folder.glob('checkpoint-*')) else 'to be trained'
         runs[recipe.folder.name] = dict(run=recipe.folder.name, network=recipe.model, steps=recipe.steps, frames=frames, state=state)

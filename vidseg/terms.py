@@ -24,37 +24,41 @@ from .workspace import root
 class Step:
     "One training step, as the loss terms see it."
     recipe: Recipe
-    frames: Tensor            # (N,3,H,W) RGB in 0..1: B labelled frames, then the frames of the video
+    frames: Tensor            # (N,3,H,W) RGB in 0..1: B labelled frames, the middle ones of labelled triplets last, then the other frames of the video
     label: Tensor             # (B,H,W) int64, 255 = ignore
     pairs: Tensor             # (2,P) int64: rows t and s, indices into `frames`
     flow: Tensor              # (P,2,H,W) px from t to s
+    video_from: int = 0       # the video is `frames[video_from:]`
     output: SegOutput|None = None # of the N frames
-    teacher: SegOutput|None = None # the teacher's, where a term needs it
+    teacher: SegOutput|None = None # the teacher's, where a term needs it: of `frames[taught_from:]`
+    taught_from: int = 0
     valid: Tensor|None = None     # labelled pixels of the step, mean over the processes
 
     @classmethod
     def of(cls, recipe, batch, video=None) -> 'Step':
-        "From a batch of `LabelledFrames` or `Triplets`, and one of unlabelled `Triplets`."
+        "From a batch of `LabelledFrames` or `Triplets`, and one of unlabelled `Triplets` or of single `LabelledFrames`."
+        if video is not None and 'neighbours' not in video:          # single labelled frames beside labelled triplets
+            batch, video = batch | {name: torch.cat([video[name], batch[name]]) for name in ('frame', 'label')}, None
         label, frames = batch['label'], [batch['frame']]
         B, around = len(label), video if video is not None else batch if 'neighbours' in batch else None
-        pairs, flow = label.new_zeros(2, 0), label.new_zeros((0, 2, *label.shape[1:]), dtype=torch.float32)
+        start, pairs, flow = B, label.new_zeros(2, 0), label.new_zeros((0, 2, *label.shape[1:]), dtype=torch.float32)
         if around is not None:
             T, K = around['neighbours'].shape[:2]
-            start = 0 if video is None else B                    # the middle frames are the labelled ones, or follow them
+            start = B - T if video is None else B                # the middle frames are the last labelled ones, or follow them
             if video is not None: frames.append(video['frame'])
             frames.append(around['neighbours'].flatten(0, 1))
             t = torch.arange(start, start + T, device=label.device).repeat_interleave(K)
-            pairs, flow = torch.stack([t, start + T + torch.arange(T*K, device=label.device)]), around['flows'].flatten(0, 1)
-        return cls(recipe, torch.cat(frames), label, pairs, flow)
+            pairs, flow = torch.stack([t, (B if video is None else B + T) + torch.arange(T*K, device=label.device)]), around['flows'].flatten(0, 1)
+        return cls(recipe, torch.cat(frames), label, pairs, flow, start)
 
     def probabilities(self, output:SegOutput) -> Tensor:
         "(N,C,h,w) class probabilities at the resolution of the student's features: enlarged scores hold no more than that."
         logits = F.interpolate(output.logits, self.output.features.shape[-2:], mode='bilinear', align_corners=False)
         return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)
 
-    def triplets(self, x:Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        "Something that every frame has, for frame_f, the middle frame and frame_b of each triplet."
-        (t, s) = self.pairs
+    def triplets(self, x:Tensor, first:int=0) -> tuple[Tensor, Tensor, Tensor]:
+        "Something that every frame from the `first` on has, for frame_f, the middle frame and frame_b of each triplet."
+        t, s = self.pairs - first
         return x.index_select(0, s[::2]), x.index_select(0, t[::2]), x.index_select(0, s[1::2])
 
 # %% ../nbs/16_terms.ipynb #92abb4f3
@@ -84,7 +88,7 @@ def pairwise_frame(
 ) -> Tensor: # scalar
     "Pairwise-frame distillation (equation 2) over the step's frame pairs."
     student, teacher = step.probabilities(step.output), step.probabilities(step.teacher)
-    return pairwise_frame_loss(*(p.index_select(0, i) for p in (student, teacher) for i in step.pairs))
+    return pairwise_frame_loss(*(student.index_select(0, i) for i in step.pairs), *(teacher.index_select(0, i) for i in step.pairs - step.taught_from))
 
 
 class MultiFrame(MultiFrameLoss):
@@ -92,7 +96,7 @@ class MultiFrame(MultiFrameLoss):
     def __init__(self, recipe): super().__init__()
 
     def forward(self, step:Step) -> Tensor:
-        return super().forward(step.triplets(step.output.features), step.triplets(step.teacher.features))
+        return super().forward(step.triplets(step.output.features), step.triplets(step.teacher.features, step.taught_from))
 
 
 class SingleFrame(SingleFrameLoss):

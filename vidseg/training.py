@@ -163,7 +163,10 @@ def loaders(
     clips = folder.clips(recipe.split)
     pseudo = dict(extra=pseudo_clips(recipe), extra_share=recipe.pseudo_share) if recipe.pseudo else {}
     if not recipe.needs_video: sources = [(LabelledFrames(clips, **pseudo, **common), recipe.batch_size)]
-    elif recipe.video is None: sources = [(Triplets(clips, **pseudo, **policy, **common), recipe.batch_size)]
+    elif recipe.video is None:
+        triplets = min(recipe.video_batch_size, recipe.batch_size)
+        sources = [(Triplets(clips, **pseudo, **policy, **common), triplets)]
+        if triplets < recipe.batch_size: sources += [(LabelledFrames(clips, **pseudo, **common | dict(seed=recipe.seed + 1_000_000)), recipe.batch_size - triplets)]
     else: sources = [(LabelledFrames(clips, **pseudo, **common), recipe.batch_size),
                      (Triplets(folder.clips(recipe.video), labelled=False, **policy, **common), recipe.video_batch_size)]
     for _, size in sources:
@@ -241,7 +244,8 @@ def train(
         frames = step.frames.contiguous(memory_format=layout)
         with norm, accelerator.autocast(): step.output = model(frames)
         if teacher:
-            with torch.no_grad(), accelerator.autocast(): step.teacher = teacher(frames if recipe.needs_video else frames[:len(step.label)])
+            step.taught_from = 0 if 'single_frame' in terms else step.video_from
+            with torch.no_grad(), accelerator.autocast(): step.teacher = teacher(frames[step.taught_from:])
         values = {name: term(step) for name, term in terms.items()}
         total = sum(weight*values[name] for name, weight in weights_of.items())
         accelerator.backward(total)
