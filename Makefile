@@ -21,7 +21,7 @@ reproduce: .venv/ready        ## the tables and figures in figures/
 	@$(GRAPH) profile=$(PROFILE) data=$(DATA) seeds=$(SEEDS) camvid="$(CAMVID)" weights="$(WEIGHTS)"
 
 plan: .venv/ready             ## what `make reproduce` would do: every run with its steps, and the data that is missing
-	@$(BIN)/vidseg-plan profile=$(PROFILE) data=$(DATA) seeds=$(SEEDS)
+	@$(BIN)/vidseg-plan profile=$(PROFILE) data=$(DATA) seeds=$(SEEDS) $(if $(filter camvid,$(DATA)),encoder_weights="$(WEIGHTS)")
 
 test: .venv/ready             ## all tests; those that measure speed run alone
 	@$(BIN)/python -m pytest -n $(CORES) -m "not alone" && $(BIN)/python -m pytest -m alone
@@ -33,7 +33,7 @@ export: .venv/ready           ## notebooks to package
 	@$(BIN)/nbdev_clean && $(BIN)/nbdev_export
 
 clean:                        ## everything that can be made again: runs, worlds, caches, environment (other folders of data/ stay)
-	@rm -rf runs data/street-* data/camvid-* data/flow .venv .snakemake .pytest_cache vidseg.egg-info
+	@rm -rf runs data/street-* data/camvid-* data/pseudo-* data/flow .venv .snakemake .pytest_cache vidseg.egg-info
 
 .venv/ready: settings.ini setup.py
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' && touch $@

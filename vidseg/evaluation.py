@@ -60,6 +60,13 @@ def latency(
     return median(seconds[3:])
 
 # %% ../nbs/18_evaluation.ipynb #c6ba029c
+def _only_labelled(clip):
+    "The labelled frames of a clip, as a clip."
+    some = Clip(clip.path, clip.folder)
+    some.files = [clip.files[i] for i in clip.labelled]
+    return some
+
+
 def evaluate(
     run:str|Path,              # run folder
     split:str='val',           # of the run's clip folder: video with labels
@@ -91,6 +98,7 @@ def evaluate(
     if video not in (None, split): clips += [(clip, False, True) for clip in folder.clips(video)]
     for clip, labels_count, video_counts in tqdm(clips, desc=f'{Path(run).name} on {split}', unit='clip', mininterval=1, disable=not progress):
         if labels_count and not clip.labelled: raise ValueError(f'{clip.path} has no labels to compare with')
+        if not video_counts: clip = _only_labelled(clip)
         pred = predict_clip(model, clip, False, device)
         label = torch.stack([torch.from_numpy(clip.label(i)) for i in clip.labelled]) if clip.labelled else None
         if labels_count:

@@ -72,6 +72,7 @@ class Recipe:
             if getattr(self, name) not in known: raise ValueError(f"recipe '{self.name}': {name} '{getattr(self, name)}' is unknown; known are {', '.join(known)}")
         if self.terms.get('multi_frame') and self.neighbours != 'both': raise ValueError(f"recipe '{self.name}': multi_frame looks at frame_f and frame_b: set neighbours to 'both'")
         if self.needs_teacher and not self.teacher: raise ValueError(f"recipe '{self.name}': {', '.join(t for t in DISTILLATION if self.terms.get(t))} needs a teacher")
+        if self.pseudo and not self.teacher: raise ValueError(f"recipe '{self.name}': pseudo labels need the teacher that made them")
         if not 0 <= self.pseudo_share <= 1: raise ValueError(f"recipe '{self.name}': pseudo_share is {self.pseudo_share}, must be from 0 to 1")
         for name in ('steps', 'batch_size', 'video_batch_size', 'max_gap'):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1: raise ValueError(f"recipe '{self.name}': {name} is {getattr(self, name)!r}, must be a whole number of at least 1")
@@ -121,6 +122,7 @@ def seed_list(
     if not (first.isdigit() and (last.isdigit() or not dash)): raise ValueError(f"seeds '{text}': give a number, as 3, or a range, as 100-104")
     seeds = list(range(int(first), int(last) + 1)) if dash else list(range(int(first)))
     if not seeds: raise ValueError(f"seeds '{text}': there are none")
+    if seeds[0] < 100 <= seeds[-1]: raise ValueError(f"seeds '{text}': those of 100 and up are for tuning, in another world; do not mix them with others")
     return seeds
 
 
@@ -175,14 +177,21 @@ class Experiment:
         from vidseg.worlds import write_world
         folder = root()/self.folder(seed)/split
         if folder.is_dir(): return folder
-        if 'world' not in self.settings: raise FileNotFoundError(f'{folder} is not there: python data_scripts/{self.data}.py <official folder> {self.folder()}')
+        if 'world' not in self.settings: raise FileNotFoundError(f'{folder} is not there: {self.how_to_get()}')
         if split not in self.splits(): raise ValueError(f"profile '{self.profile}' has no split '{split}' of '{self.data}'; it has {', '.join(self.splits())}")
         return write_world(folder.parent, split, seed=self.world_seed(seed), **{**self.settings['world'], **self.settings['splits'][split]})
 
-    def figures(self) -> str:
-        "Where its tables and figures go, relative to the root: `figures/` for profiles that are worth committing, else below `runs/`."
-        if not self.settings.get('committed'): return f'runs/{self.profile}/figures'
+    def figures(self,
+        seeds:list[int]=(), # that are reported
+    ) -> str:
+        "Where tables and figures go, relative to the root: `figures/` for profiles that are worth committing, else, and for tuning seeds, below `runs/`."
+        if not self.settings.get('committed') or max(seeds, default=0) >= 100: return f'runs/{self.profile}/figures'
         return '/'.join(['figures', *([self.profile] if self.profile != 'mini' else []), *([self.data] if self.data != 'street' else [])])
+
+    def how_to_get(self) -> str:
+        "The command that makes the clip folder of a real data set."
+        size = '' if self.data == 'cityscapes' else ' --size ' + ' '.join(map(str, self.settings['size']))
+        return f'python data_scripts/{self.data}.py <official folder> {self.folder()}{size}'
 
     def evaluation(self) -> dict:
         "What to evaluate on: keyword arguments of `evaluate`."
@@ -203,7 +212,8 @@ class Experiment:
     def pseudo(self, seed:int=0, teacher:str|None=None) -> str:
         "The clip folder of the pseudo labels that a teacher makes, relative to the root."
         teacher = self.recipe(teacher or self.settings['distill_from'], self.world_seed(seed))
-        return f"data/pseudo-{digest([teacher.folder.name, self.folder(seed), self.settings['pseudo']])}"
+        how = {name: value for name, value in self.settings['pseudo'].items() if name != 'share'}
+        return f"data/pseudo-{digest([teacher.folder.name, self.folder(seed), how])}"
 
     def recipe(self, scheme:str, seed:int=0) -> Recipe:
         "The recipe of a scheme of `experiments.yaml`, or of 'pretrain' and 'pretrain-teacher'."

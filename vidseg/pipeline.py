@@ -15,6 +15,7 @@ from pathlib import Path
 from .clips import ClipFolder
 from .evaluation import evaluate
 from .experiments import Experiment, Recipe, read_settings
+from .flow import FLOW_METHODS
 from .pseudo import file_digest, write_pseudo_labels
 from .training import load_run, train
 from .workspace import pick_device, root
@@ -42,11 +43,13 @@ def check_teacher(
     seed:int,
     **options,  # of `evaluate`
 ) -> dict: # its lead over the baseline: miou and tc in percentage points
-    "Compare the teacher of a seed's world with the baseline there. Raises `ValueError` when it is not better in mIoU and TC (unless `teacher_must_be_better: false`)."
+    """Compare the teacher of a seed's world with the baseline there.
+
+    Raises `ValueError` when the profile's teacher is not better in mIoU and TC (unless `teacher_must_be_better: false`); another teacher is there to be compared with."""
     world = experiment.world_seed(seed)
     teacher, baseline = (evaluate_scheme(experiment, name, world, **options) for name in (scheme, 'baseline'))
     lead = {name: teacher[name] - baseline[name] for name in ('miou', 'tc')}
-    if min(lead.values()) <= 0 and experiment.settings.get('teacher_must_be_better', True):
+    if min(lead.values()) <= 0 and scheme == experiment.settings['distill_from'] and experiment.settings.get('teacher_must_be_better', True):
         raise ValueError(f"teacher '{scheme}' is not better than the baseline (seed {world}): mIoU {teacher['miou']:.1f} against {baseline['miou']:.1f}, TC {teacher['tc']:.1f} against "
                          f"{baseline['tc']:.1f}; a student would learn nothing: train it longer, or take a larger network")
     return lead
@@ -61,12 +64,15 @@ def pseudo_label(
 ) -> Path: # their clip folder
     "Write the pseudo labels of a teacher for the unlabelled video of a seed's world, or find them."
     teacher = teacher or experiment.settings['distill_from']
-    target = root()/experiment.pseudo(seed, teacher)
-    if target.exists(): return target
+    target, run = root()/experiment.pseudo(seed, teacher), experiment.recipe(teacher, experiment.world_seed(seed)).folder
+    weights = file_digest(run/'model.safetensors')
+    if target.exists():
+        if (made_with := ClipFolder(target).info['pseudo_labels']['weights']) == weights: return target
+        raise ValueError(f'{target} was made by other weights ({made_with}) than {run.name} has now ({weights}): remove it, and the runs that learned from it')
     settings = {name: value for name, value in experiment.settings['pseudo'].items() if name != 'share'}
-    split, run = settings.pop('split'), experiment.recipe(teacher, experiment.world_seed(seed)).folder
+    split = settings.pop('split')
     clips = ClipFolder(experiment.prepare(split, seed).parent).clips(split)
-    return write_pseudo_labels(load_run(run)[0], clips, target, **settings, device=pick_device(device), **options, teacher=run.name, weights=file_digest(run/'model.safetensors'))
+    return write_pseudo_labels(load_run(run)[0], clips, target, **settings, device=pick_device(device), **options, teacher=run.name, weights=weights)
 
 
 def prepare_and_train(
@@ -119,6 +125,7 @@ def plan(
         if recipe.folder.name in runs: return
         if recipe.teacher:
             for needed in ('baseline', experiment.scheme_of(recipe.teacher, seed)): add(needed, experiment.world_seed(seed))
+        if recipe.flow not in (*FLOW_METHODS, 'exact'): missing.append(f"flow method '{recipe.flow}' of {scheme}: known are {', '.join(FLOW_METHODS)}, exact")
         for network in ('student', 'teacher'):
             name, pretrain = 'pretrain' + '-teacher'*(network == 'teacher'), experiment.pretrain(network, seed)
             if pretrain and str(recipe.encoder_weights) == f'runs/{pretrain.folder.name}/model.safetensors': add(name, seed)
@@ -134,7 +141,7 @@ def plan(
         splits = {recipe.split, recipe.video or recipe.split} | ({experiment.settings['pseudo']['split']} if recipe.pseudo else set())
         for split in sorted(splits | {s for s in (experiment.evaluation().get(k) for k in ('split', 'video', 'images')) if s}):
             if 'world' not in experiment.settings and not (root()/recipe.data/split).is_dir():
-                missing.append(f'{recipe.data}/{split}: python data_scripts/{experiment.data}.py <official folder> {recipe.data}')
+                missing.append(f'{recipe.data}/{split}: {experiment.how_to_get()}')
     for scheme in experiment.needed():
         for seed in seeds: add(scheme, seed)
     return list(runs.values()), list(dict.fromkeys(missing))

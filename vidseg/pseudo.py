@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .clips import Clip, write_dataset_info
 from .video import write_image
-from .workspace import atomic_folder
+from .workspace import atomic_folder, atomic_write
 
 # %% ../nbs/11_pseudo.ipynb #c17c014b
 @torch.inference_mode()
@@ -91,6 +91,11 @@ def write_pseudo_labels(
     if not clips: raise ValueError(f'{target.name}: there is no unlabelled video to label')
     if not 0 <= threshold <= 1: raise ValueError(f'threshold is {threshold}, must be from 0 to 1')
     source, partial = clips[0].folder, target.with_name(target.name + '.partial')
+    made_by |= dict(source=source.name, split=clips[0].split, scales=list(scales), flip=flip, threshold=threshold, every=every)
+    note = partial/'made_by.json'                                 # labels that were begun in another way are not gone on with
+    if partial.exists() and (not note.exists() or json.loads(note.read_text()) != made_by): shutil.rmtree(partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    with atomic_write(note, 'w') as file: json.dump(made_by, file)
     C, per_clip, model = source.num_classes, [], model.eval().to(device)
     for clip in tqdm(clips, desc='pseudo labels', unit='clip', mininterval=1, disable=not progress):
         if not (partial/'pseudo'/clip.name).exists():
@@ -101,7 +106,6 @@ def write_pseudo_labels(
                 (folder/'counts.json').write_text(json.dumps(counts))
         per_clip.append(json.loads((partial/'pseudo'/clip.name/'counts.json').read_text()))
     kept, pixels = (sum(c[key] for c in per_clip) for key in ('kept', 'pixels'))
-    made_by |= dict(source=source.name, split=clips[0].split, scales=list(scales), flip=flip, threshold=threshold, every=every)
     confusion = torch.tensor([c['confusion'] for c in per_clip]).sum(0)
     write_dataset_info(partial, name=source.name, classes=source.classes, colors=source.colors.tolist(), fps=clips[0].fps,
                        pseudo_labels=made_by, quality=quality(confusion, kept/pixels, source.classes))

@@ -172,7 +172,7 @@ def _notes(experiment, seeds, schemes, made):
         found = [scheme for scheme in [*schemes, *teachers] if experiment.schemes[scheme].get('network', 'student') == network]
         if not found: continue
         recipe, start = experiment.recipe(found[0], first), experiment.pretrain(network, first)
-        encoder = (f'encoder pretrained for {start.steps} steps on the split {start.split}' if start else
+        encoder = (f'encoder pretrained for {start.steps} steps on the labelled images of the split {start.split}' if start else
                    f'encoder weights {Path(recipe.encoder_weights).name}' if recipe.encoder_weights else 'encoder from scratch')
         notes.append(f'{network.capitalize()}: {recipe.model}, {recipe.steps} steps of batch {recipe.batch_size}, {encoder}.')
     weights = [f'{mark} {experiment.weights[mark]}' for mark in experiment.marks
@@ -182,14 +182,19 @@ def _notes(experiment, seeds, schemes, made):
         labels = ' and its pseudo labels' if any(recipe.pseudo for recipe in recipes.values()) else ''
         notes.append('All distilled students share, whatever their seed, the teacher of the first seed of the world: '
                      f"{', '.join(teachers)} of seed {experiment.world_seed(first)}{labels}.")
+    if any(recipe.needs_video for recipe in recipes.values()):
+        triplets = min(recipe.batch_size if (recipe := next(r for r in recipes.values() if r.needs_video)).video is None else recipe.video_batch_size, recipe.video_batch_size)
+        notes.append(f'Video terms look at {triplets} triplets a step, along {recipe.flow} flow: schemes with MF at both neighbours of a frame, the others at one of them.')
     if any(recipe.pseudo for recipe in recipes.values()):
         pseudo = settings['pseudo']
         notes.append(f"Pseudo labels of the split {pseudo['split']}: scales {', '.join(map(str, pseudo['scales']))}"
-                     f"{', flip' if pseudo.get('flip') else ''}, confidence {pseudo['threshold']} or more.")
+                     f"{', flip' if pseudo.get('flip') else ''}, confidence {pseudo['threshold']} or more; {pseudo.get('share', .5):.0%} of the labelled frames of a step.")
     same = 'data, validation clips, encoder weights' + (', teacher of the students' if teachers else '')
     notes.append(f'±: 95 % interval of the mean over training seeds (Student\'s t). The same for all seeds: {same}; so it says how much '
                  'training varies, not how much worlds or data sets do.')
-    return notes + ['World and recipe were chosen on other seeds (100 and up), in another world.']*made['synthetic']
+    if made['synthetic'] and experiment.profile == 'mini':
+        notes.append('World and recipe were chosen on other seeds (100 and up), in another world.' if max(seeds) < 100 else 'These are the seeds that the recipe was chosen on.')
+    return notes
 
 
 def table(
