@@ -1,5 +1,5 @@
 # The graph: clips -> pretraining -> teacher -> pseudo labels -> students -> tables, claims and figures.
-# A job is a notebook, a scheme with all its seeds. Each run lies in a folder named after its recipe, so a changed recipe is a new run,
+# A job is a notebook: a scheme with all its seeds, or a teacher with one, since others wait for the first. Each run lies in a folder named after its recipe, so a changed recipe is a new run,
 # a finished run is never repeated, and an interrupted one goes on where it was.
 #   snakemake --cores 2 --config profile=mini data=street seeds=3
 import os
@@ -24,7 +24,7 @@ if data not in ("street", "camvid") and not (root()/experiment.folder()).exists(
 figures, executed = experiment.figures(seeds), f"runs/{data}-{profile}"
 worlds = sorted({experiment.world_seed(seed) for seed in seeds})
 common = f"profile={profile} data={data} encoder_weights='{weights}'"
-threads_each = experiment.settings.get("threads", 1)
+threads_each, workers, every = (experiment.settings.get(name, default) for name, default in (("threads", 1), ("workers", 0), ("checkpoint_every", 100)))
 reports = [*experiment.tables, *(["claims"] if experiment.claims else []), "figure_5"]
 
 # Threads are fixed per run, so that results do not depend on how many runs share the machine.
@@ -39,9 +39,14 @@ def seeds_of(scheme):
     shared = scheme == "baseline" or experiment.schemes[scheme].get("network") == "teacher"
     return sorted({*seeds, *worlds}) if shared and experiment.settings.get("distill_from") else seeds
 
-def job(scheme):
-    "The executed notebook of a scheme; its name changes with the recipes, the seeds and the evaluation."
-    kept = [experiment.recipe(scheme, seed).folder.name for seed in seeds_of(scheme)]
+def parts(scheme):
+    "The seeds of a scheme, in groups that make a job."
+    return [[seed] for seed in seeds_of(scheme)] if experiment.schemes.get(scheme, {}).get("network") == "teacher" else [seeds_of(scheme)]
+
+def job(scheme, seed=None):
+    "The executed notebook of a scheme with some seed, or the first; its name changes with the recipes, the seeds and the evaluation."
+    part = next(part for part in parts(scheme) if seed is None or seed in part)
+    kept = [experiment.recipe(scheme, seed).folder.name for seed in part]
     return f"{executed}/{scheme}-{digest([kept, experiment.evaluation()])}.ipynb"
 
 def pseudo_job(world): return f"{executed}/{os.path.basename(experiment.pseudo(world))}.ipynb"
@@ -49,18 +54,18 @@ def folder_of(seed): return experiment.folder(seed)
 
 schemes = [*experiment.needed(), *(name for name, network in (("pretrain", "student"), ("pretrain-teacher", "teacher"))
                                    if experiment.pretrain(network) and (network == "student" or experiment.settings.get("distill_from")))]
-scheme_of = {job(scheme): scheme for scheme in schemes}
+jobs = {job(scheme, part[0]): (scheme, part) for scheme in schemes for part in parts(scheme)}
 
 def needs(notebook):
     "What a scheme's notebook waits for."
-    scheme, found = scheme_of[notebook], []
-    for seed in seeds_of(scheme):
+    (scheme, part), found = jobs[notebook], []
+    for seed in part:
         recipe = experiment.recipe(scheme, seed)
         split_names = dict.fromkeys([recipe.split, recipe.video or recipe.split, *([] if scheme.startswith("pretrain") else [experiment.evaluation()["split"]])])
         found += [f"{recipe.data}/{split}" for split in split_names] if experiment.splits() else [recipe.data]
         for name in ("pretrain", "pretrain-teacher"):
             if name in schemes and recipe.encoder_weights == f"runs/{experiment.recipe(name, seed).folder.name}/model.safetensors": found.append(job(name))
-        if recipe.teacher: found += [job("baseline"), job(experiment.scheme_of(recipe.teacher, seed))]
+        if recipe.teacher: found += [job("baseline"), job(experiment.scheme_of(recipe.teacher, seed), experiment.world_seed(seed))]
         if recipe.pseudo: found.append(pseudo_job(experiment.world_seed(seed)))
     return list(dict.fromkeys(found))
 
@@ -79,27 +84,28 @@ elif data == "camvid":
         params: source = camvid, size = " ".join(map(str, experiment.settings["size"]))
         shell: "python data_scripts/camvid.py {params.source:q} {output:q} --size {params.size}"
 
-for scheme in schemes: # those that others wait for come first, then the long ones, so that no core is idle at the end
+for notebook, (scheme, part) in jobs.items(): # those that others wait for come first, then the long ones, so that no core is idle at the end
+    waited_for = scheme.startswith("pretrain") or scheme == "baseline" or experiment.schemes[scheme].get("network") == "teacher" and part[0] in worlds
     rule:
-        name: scheme
-        input: needs(job(scheme))
-        output: job(scheme)
-        priority: 100 if "pretrain" in scheme else 50 if "teacher" in scheme.split("+")[0] and "from" not in scheme else 40 if scheme == "baseline" else len(experiment.schemes[scheme]["marks"])
+        name: scheme if len(parts(scheme)) == 1 else f"{scheme}-{part[0]}"
+        input: needs(notebook)
+        output: notebook
+        priority: 100 if waited_for else len(experiment.schemes[scheme]["marks"])
         threads: threads_each
-        params: scheme = scheme, seeds = str(seeds_of(scheme)).replace(" ", "")
-        shell: "vidseg-run train {output:q} {common} scheme={params.scheme} seeds={params.seeds:q}"
+        params: scheme = scheme, seeds = str(part).replace(" ", "")
+        shell: "vidseg-run train {output:q} {common} scheme={params.scheme} seeds={params.seeds:q} workers={workers} checkpoint_every={every}"
 
 for world in worlds if any("PL" in experiment.schemes[scheme]["marks"] for scheme in experiment.needed()) else []:
     rule:
         name: f"pseudo_label_{world}"
-        input: job("baseline"), job(experiment.settings["distill_from"]), [f"{folder_of(world)}/{experiment.settings['pseudo']['split']}"] if experiment.splits() else []
+        input: job("baseline"), job(experiment.settings["distill_from"], world), [f"{folder_of(world)}/{experiment.settings['pseudo']['split']}"] if experiment.splits() else []
         output: pseudo_job(world)
         priority: 90
         threads: threads_each
         params: world = world
         shell: "vidseg-run pseudo_label {output:q} {common} seed={params.world}"
 
-done = [job(scheme) for scheme in experiment.needed()]
+done = [notebook for notebook, (scheme, part) in jobs.items() if not scheme.startswith("pretrain")]
 for report, before in zip(reports, [None, *reports]): # one after the other: all write provenance.json
     rule:
         name: report

@@ -1,4 +1,5 @@
 "What a user does, in processes of its own: reproduce, be interrupted, use many processes, run out of disk."
+import contextlib
 import json
 import os
 import shutil
@@ -86,7 +87,7 @@ def small_graph(root):
     file = root/'nbs'/'experiments'/'experiments.yaml'
     content = yaml.safe_load(file.read_text())
     street = content['profiles']['smoke']['street']
-    street |= dict(tables=['table_1'], schemes=['baseline', 'PL+PF+MF+TL', 'teacher+TL'], recipe=street['recipe'] | dict(steps=25))
+    street |= dict(tables=['table_1'], schemes=['baseline', 'SF+PF+MF+TL', 'PL+PF+MF+TL', 'teacher+TL'], recipe=street['recipe'] | dict(steps=25), checkpoint_every=5)
     street['splits']['train_extra']['clips'] = 12
     file.write_text(yaml.safe_dump(content, sort_keys=False))
 
@@ -101,7 +102,9 @@ def test_interrupted_anywhere(root, tmp_path_factory):
         small_graph(where)
         def unfinished(scheme): return any(not (folder/'model.safetensors').exists() for folder in where.glob(f'runs/{scheme}-s0-*'))
         def unevaluated(scheme): return any((folder/'model.safetensors').exists() and not (folder/'metrics.json').exists() for folder in where.glob(f'runs/{scheme}-s0-*'))
-        moments = dict(teacher=lambda: unfinished('teacher+TL'), pseudo=lambda: list(where.glob('data/pseudo-*.partial')), student=lambda: unfinished('PL+PF+MF+TL'),
+        def begun(scheme): return unfinished(scheme) and list(where.glob(f'runs/{scheme}-s0-*/checkpoint-*0'))    # has a checkpoint to go on from
+        moments = dict(teacher=lambda: begun('teacher+TL'), pseudo=lambda: list(where.glob('data/pseudo-*.partial')), critic=lambda: begun('SF+PF+MF+TL'),
+                       student=lambda: begun('PL+PF+MF+TL'),
                        evaluation=lambda: unevaluated('PL+PF+MF+TL')) if where == root else {}
         for moment, has_come in moments.items():
             environment = {**os.environ, 'VIDSEG_ROOT': str(where), 'PATH': f'{BIN}{os.pathsep}{os.environ["PATH"]}'}
@@ -110,10 +113,13 @@ def test_interrupted_anywhere(root, tmp_path_factory):
             deadline = time.monotonic() + 600
             while not has_come() and process.poll() is None and time.monotonic() < deadline: time.sleep(.01)
             assert process.poll() is None, f'the graph ended before it could be interrupted ({moment})'
-            for pid in descendants(process.pid): os.kill(pid, signal.SIGKILL)
+            for pid in descendants(process.pid):
+                with contextlib.suppress(ProcessLookupError): os.kill(pid, signal.SIGKILL)
             process.wait()
         done = snakemake(where)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        resumed = {scheme: max(json.loads(path.read_text())['resumed_from'] for path in where.glob(f'runs/{scheme}-s0-*/provenance.json')) for scheme in ('teacher+TL', 'SF+PF+MF+TL', 'PL+PF+MF+TL')}
+        assert all((step > 0) == bool(moments) for step in resumed.values()), f'resumed from {resumed}'
         tables.append((where/'runs'/'smoke'/'figures'/'table_1.csv').read_text())
     assert tables[0] == tables[1]
 
