@@ -24,22 +24,27 @@ from .workspace import atomic_write, pick_device, root
 
 # %% ../nbs/18_evaluation.ipynb #489ad943
 @torch.inference_mode()
+def _predict(model, clip, device, batch_size, flip):
+    "(T,H,W) uint8 class ids of a clip; and those averaged with the mirrored frames, where asked for."
+    plain, averaged = [], []
+    for start in range(0, len(clip), batch_size):
+        image = torch.stack([torch.from_numpy(clip.frame(i)) for i in range(start, min(start + batch_size, len(clip)))])
+        image = image.to(device).permute(0, 3, 1, 2).float()/255
+        scores = model(image).logits
+        plain.append(scores.argmax(1).to(torch.uint8).cpu())
+        if flip: averaged.append((scores.softmax(1) + model(image.flip(3)).logits.flip(3).softmax(1)).argmax(1).to(torch.uint8).cpu())
+    return torch.cat(plain), torch.cat(averaged) if flip else None
+
+
 def predict_clip(
-    model:nn.Module,     # (1,3,H,W) image in 0..1 → `SegOutput`
+    model:nn.Module,     # (B,3,H,W) image in 0..1 → `SegOutput`
     clip:Clip,
     flip:bool=False,     # average with the prediction on the mirrored frame
     device='cpu',
     batch_size:int=8,    # frames at once
 ) -> Tensor: # (T,H,W) uint8 class ids
     "The prediction for every frame, each made from that frame alone."
-    labels = []
-    for start in range(0, len(clip), batch_size):
-        image = torch.stack([torch.from_numpy(clip.frame(i)) for i in range(start, min(start + batch_size, len(clip)))])
-        image = image.to(device).permute(0, 3, 1, 2).float()/255
-        scores = model(image).logits
-        if flip: scores = scores.softmax(1) + model(image.flip(3)).logits.flip(3).softmax(1)
-        labels.append(scores.argmax(1).to(torch.uint8).cpu())
-    return torch.cat(labels)
+    return _predict(model, clip, device, batch_size, flip)[1 if flip else 0]
 
 
 @torch.inference_mode()
@@ -99,13 +104,15 @@ def evaluate(
     for clip, labels_count, video_counts in tqdm(clips, desc=f'{Path(run).name} on {split}', unit='clip', mininterval=1, disable=not progress):
         if labels_count and not clip.labelled: raise ValueError(f'{clip.path} has no labels to compare with')
         if not video_counts: clip = _only_labelled(clip)
-        pred = predict_clip(model, clip, False, device)
+        pred, averaged = _predict(model, clip, device, 8, labels_count)
         label = torch.stack([torch.from_numpy(clip.label(i)) for i in clip.labelled]) if clip.labelled else None
         if labels_count:
             miou.update(pred[clip.labelled], label); accuracy.update(pred[clip.labelled], label)
-            mirrored.update(predict_clip(model, clip, True, device)[clip.labelled], label)
+            mirrored.update(averaged[clip.labelled], label)
         if not video_counts: continue
-        for i in range(len(clip) - 1): tc.update(pred[i:i + 1], pred[i + 1:i + 2], clip_flow(clip, i, i + 1, flow, cache)[None], sequence=clip.name)
+        for some in torch.arange(len(clip) - 1).split(64):            # pairs of neighbours; long clips in pieces
+            flows = torch.stack([clip_flow(clip, i, i + 1, flow, cache) for i in some.tolist()])
+            tc.update(pred[some], pred[some + 1], flows, sequence=clip.name)
         if stability: tsb.update(pred)
         for n, metric in vc.items():
             if len(clip.labelled) == len(clip) >= n: metric.update(pred, label)
