@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['pairwise_frame_loss', 'PairwiseFrameLoss', 'self_similarity', 'ConvLSTM', 'MultiFrameLoss', 'average_gradients',
-           'dist_mean', 'Critic', 'SingleFrameLoss']
+           'Critic', 'SingleFrameLoss']
 
 # %% ../nbs/10_distill.ipynb #c7d9f75f
 import torch
@@ -122,12 +122,9 @@ def average_gradients(
     "Average gradients over the processes of a distributed training; nothing in a single one."
     if not (dist.is_available() and dist.is_initialized()): return
     for p in parameters:
-        if p.grad is not None: p.grad = dist_mean(p.grad)
-
-
-def dist_mean(x):
-    dist.all_reduce(x)
-    return x/dist.get_world_size()
+        if p.grad is None: continue
+        dist.all_reduce(p.grad)
+        p.grad /= dist.get_world_size()
 
 
 class _Attention(nn.Module):
