@@ -35,7 +35,7 @@ wildcard_constraints: clips = "[^/]+", split = "[^/]+"
 
 def seeds_of(scheme):
     "A teacher, and the baseline it is compared with, are needed for the first seed of each world as well."
-    if scheme.startswith("pretrain"): return worlds
+    if scheme not in experiment.needed(): return worlds
     shared = scheme == "baseline" or experiment.schemes[scheme].get("network") == "teacher"
     return sorted({*seeds, *worlds}) if shared and experiment.settings.get("distill_from") else seeds
 
@@ -52,7 +52,11 @@ def job(scheme, seed=None):
 def pseudo_job(world): return f"{executed}/{os.path.basename(experiment.pseudo(world))}.ipynb"
 def folder_of(seed): return experiment.folder(seed)
 
-schemes = [*experiment.needed(), *(name for name, network in (("pretrain", "student"), ("pretrain-teacher", "teacher"))
+def teacher_of(scheme):
+    teacher = experiment.recipe(scheme, seeds[0]).teacher
+    return ["baseline", experiment.scheme_of(teacher, seeds[0])] if teacher else []
+
+schemes = [*dict.fromkeys([*experiment.needed(), *(name for scheme in experiment.needed() for name in teacher_of(scheme))]), *(name for name, network in (("pretrain", "student"), ("pretrain-teacher", "teacher"))
                                    if experiment.pretrain(network) and (network == "student" or experiment.settings.get("distill_from")))]
 jobs = {job(scheme, part[0]): (scheme, part) for scheme in schemes for part in parts(scheme)}
 
@@ -105,7 +109,7 @@ for world in worlds if any("PL" in experiment.schemes[scheme]["marks"] for schem
         params: world = world
         shell: "vidseg-run pseudo_label {output:q} {common} seed={params.world}"
 
-done = [notebook for notebook, (scheme, part) in jobs.items() if not scheme.startswith("pretrain")]
+done = [notebook for notebook, (scheme, part) in jobs.items() if scheme in experiment.needed()]
 for report in reports:
     rule:
         name: report
