@@ -204,7 +204,7 @@ class Experiment:
 
     def pretrain(self, network:str, seed:int=0) -> Recipe|None:
         "The recipe that gives a 'student' or 'teacher' its encoder weights: once for each world and network; None where these are not ours."
-        if 'pretrain' not in self.settings: return None
+        if 'pretrain' not in self.settings or network == 'teacher' and 'teacher' not in self.settings: return None
         recipe = {**self.settings['recipe'], **(self.settings['teacher'] if network == 'teacher' else {})}
         changes = {k: v for k, v in self.settings['pretrain'].items() if k != 'teacher'} | (self.settings['pretrain'].get('teacher', {}) if network == 'teacher' else {})
         return Recipe.of(**{**recipe, **changes, 'name': 'pretrain', 'data': self.folder(seed), 'seed': self.world_seed(seed), 'encoder_weights': None})
