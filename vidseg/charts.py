@@ -124,16 +124,16 @@ def _pairs(rows, metric, end=''):
 
 
 def dumbbells(
-    result:Table, # Table II, III or IV
+    result:Table, # Table II, III, IV or VIII
 ): # plotly figure
     """One line for each compared pair of schemes, a column for each metric; above ours, below the paper's on the same scale.
 
     Raises `ValueError` for another table."""
     from plotly.subplots import make_subplots
-    _check(result, 'table_2', 'table_3', 'table_4')
-    compared, metrics = result.rows[result.rows.against.notna()], result.metrics
+    _check(result, 'table_2', 'table_3', 'table_4', 'table_8')
+    compared, metrics = result.rows[result.rows.against.notna()], [metric for metric in result.metrics if METRICS[metric].compared]
     n, gap, room = len(compared), 115, .5 - .06*len(metrics)   # pixels, pixels, and half of what is left of a panel beside a text
-    title = [f"<b>ours: {result.made['world']}</b>", *['']*(len(metrics) - 1), '<b>the paper: Cityscapes</b> (same scale)']
+    title = [f"<b>ours: {result.made['world']}</b>", *['']*(len(metrics) - 1), f"<b>the paper: {'300VW-Mask' if result.name == 'table_8' else 'Cityscapes'}</b> (same scale)"]
     figure = make_subplots(2, len(metrics), shared_yaxes=True, vertical_spacing=gap/(120*n + gap), horizontal_spacing=.04,
                            subplot_titles=title)
     figure.for_each_annotation(lambda a: a.update(x=0, xanchor='left', font_size=13))
@@ -192,10 +192,10 @@ def class_dumbbells(
 def forest(
     result:Table, # from `claims_table`
 ): # plotly figure
-    "The effect of every claim, coloured by verdict; the paper's as a hollow diamond. Raises `ValueError` for another table."
+    "The effect of every claim that was put to the test, coloured by verdict; the paper's as a hollow diamond. Raises `ValueError` for another table."
     from plotly.subplots import make_subplots
     _check(result, 'claims')
-    found, diamond = result.rows, dict(size=9, symbol='diamond', color='white', line=dict(color='#000000', width=1.2))
+    found, diamond = result.rows[result.rows.verdict != 'not run'], dict(size=9, symbol='diamond', color='white', line=dict(color='#000000', width=1.2))
     metrics = [metric for metric in dict.fromkeys(('tc', *METRICS)) if metric in set(found.metric)]
     figure = make_subplots(len(metrics), 1, row_heights=[int((found.metric == metric).sum()) for metric in metrics],
                            vertical_spacing=70/(36*len(found) + 70*(len(metrics) - 1)))
@@ -208,12 +208,12 @@ def forest(
             figure.add_scatter(x=here.effect.where(keep), y=y + .1, error_x=dict(array=here.ci95, thickness=1.2, width=3, color=color),
                                marker=dict(size=9, color=color), **place)
         figure.add_vline(x=0, line=dict(color='#000000', width=.8), row=line, col=1)
-        title = f"effect on {kind.name}{', points' if kind.unit else ''}; right of zero: as claimed"
+        title = f"effect on {kind.name}{', points' if '%' in kind.unit else kind.unit}; right of zero: as claimed"
         figure.update_xaxes(title=title, rangemode='tozero', row=line, col=1)
         names = ['<br>'.join(wrap(claim, 62)) for claim in here.claim]
         figure.update_yaxes(tickvals=y, ticktext=names, range=[.4 - len(here), .6], ticks='', showline=False, row=line, col=1)
         for k, row in enumerate(here.itertuples()):
-            text = f'{row.scheme}<br>vs {row.against}'
+            text = '<br>'.join([*wrap(row.scheme, 26), *wrap(f'vs {row.against}', 26)])
             figure.add_annotation(x=1, y=-k, xref=f'x{axis} domain', yref=f'y{axis}', text=text, align='left', showarrow=False,
                                   xanchor='left', xshift=8, font=dict(size=10, color='#555555'))
     counts = found.verdict.value_counts()

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from .clips import Clip, ClipFolder
 from .distill import average_gradients
 from .experiments import Recipe
+from .keyframes import create_peer
 from .models import create_model
 from .sampling import LabelledFrames, Triplets
 from .terms import TERMS, Step
@@ -120,8 +121,9 @@ def load_run(
         raise FileNotFoundError(f'{run}: no model.safetensors: ' + ('the training is not finished, run it again to go on' if run.is_dir() else 'there is no such run'))
     recipe = Recipe.load(run/'recipe.json')
     weights = load_file(run/'model.safetensors')
-    classes = [v for k, v in weights.items() if k.startswith('classifier') and v.ndim == 4][-1].shape[0] # of the last convolution
-    model = create_model(recipe.model, classes)
+    classes = [v for k, v in weights.items() if 'classifier.' in k and v.ndim == 4][-1].shape[0] # of the last convolution
+    networks = [create_model(name, classes) for name in recipe.model.split('+')]
+    model = create_peer(recipe.method, networks) if recipe.method else networks[0]
     try: model.load_state_dict(weights)
     except RuntimeError as error: raise ValueError(f'{run}/model.safetensors does not fit {recipe.model}: {str(error).splitlines()[1].strip()}') from None
     return model.eval(), recipe
@@ -193,6 +195,7 @@ def train(
     Runs on the CPU, on a GPU, or with `accelerate launch` or `notebook_launcher` in many processes. Raises `ValueError` for unknown terms, a teacher with other
     classes, and pseudo labels of another teacher."""
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from safetensors.torch import save
     from tqdm import tqdm
     if unknown := [name for name in recipe.terms if name not in TERMS]:
@@ -200,12 +203,14 @@ def train(
     folder = recipe.folder
     if (folder/'model.safetensors').exists(): return folder
     weights_of = {name: weight for name, weight in recipe.terms.items() if weight}
+    AcceleratorState._reset_state()                            # another training of this process may have had another precision
     accelerator = Accelerator(mixed_precision=recipe.mixed_precision)
     weights = recipe.encoder_weights
     if weights not in (None, 'imagenet'): weights = root()/weights
     seed_everything(recipe.seed)
     with accelerator.main_process_first():
-        model = create_model(recipe.model, ClipFolder(root()/recipe.data).num_classes, weights)
+        if recipe.method: model = create_peer(recipe.method, [load_run(root()/run)[0] for run in recipe.networks])
+        else: model = create_model(recipe.model, ClipFolder(root()/recipe.data).num_classes, weights)
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd): module.p = recipe.dropout
     teacher = load_teacher(recipe) if recipe.needs_teacher else None
@@ -236,7 +241,7 @@ def train(
         step = Step.of(recipe, *({k: v.to(accelerator.device) for k, v in batch.items()} for batch in batches))
         step.valid = accelerator.reduce((step.label != 255).sum().float(), 'mean')
         frames = step.frames.contiguous(memory_format=layout)
-        with norm, accelerator.autocast(): step.output = model(frames)
+        with norm, accelerator.autocast(): step.output = model(frames, *((step.pairs, step.flow) if recipe.method else ()))
         if teacher:
             step.taught_from = 0 if 'single_frame' in terms else step.video_from
             with torch.no_grad(), accelerator.autocast(): step.teacher = teacher(frames[step.taught_from:])
