@@ -168,7 +168,7 @@ def test_two_processes(root):
     prepare(root, 'train')
     file = root/'nbs'/'experiments'/'experiments.yaml'
     content = yaml.safe_load(file.read_text())
-    content['profiles']['smoke']['street']['teacher']['model'] = content['profiles']['smoke']['street']['recipe']['model']
+    content['profiles']['smoke']['street']['networks']['teacher']['model'] = content['profiles']['smoke']['street']['recipe']['model']
     file.write_text(yaml.safe_dump(content, sort_keys=False))
     settings = ['profile=smoke', 'scheme=PF+MF+TL', 'seed=0', 'steps=5', 'dropout=0']
     (root/'double.py').write_text(f"import torch\ntorch.set_default_dtype(torch.float64)\nimport vidseg.pipeline as p\np.main({settings})\n")
