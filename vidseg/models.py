@@ -6,7 +6,7 @@
 __all__ = ['MODELS', 'read_weights', 'load_network', 'load_encoder', 'create_model', 'for_inference', 'SegOutput',
            'count_parameters']
 
-# %% ../nbs/14_models.ipynb #00000000
+# %% ../nbs/14_models.ipynb #ef1a99e6
 import re
 from contextlib import nullcontext
 from copy import deepcopy

@@ -9,7 +9,7 @@ __all__ = ['KINDS', 'trade_off', 'figure_2', 'figure_latency']
 import numpy as np
 import pandas as pd
 
-from .charts import _place
+from .charts import place_labels
 from .experiments import Experiment
 from .figures import COLORS
 from .report import run_here
@@ -58,10 +58,10 @@ def _round_numbers(low, high, steps=(1, 2, 5)): return [m*10.**e for e in range(
 
 def _write_names(figure, line, here, words, size, spots, arrows):
     "The names of a panel, where they cover neither each other nor a point."
-    order = sorted(range(len(here)), key=lambda k: not words[here.name.iloc[k]])       # `_place` wants the points that have a name first
+    order = sorted(range(len(here)), key=lambda k: not words[here.name.iloc[k]])       # `place_labels` wants the points that have a name first
     names = [words[name] for name in here.name.iloc[order] if words[name]]
     between = np.array([[spots[here.index.get_loc(name)] for name in arrow] for arrow in arrows]).reshape(-1, 2, 2)
-    for k, name, (right, down) in zip(order, names, _place(spots[order], names, size, between)):
+    for k, name, (right, down) in zip(order, names, place_labels(spots[order], names, size, between)):
         color = KINDS[here.kind.iloc[k]][2]
         figure.add_annotation(x=np.log10(here.fps.iloc[k]), y=here.value.iloc[k], ax=right, ay=down, text=name, row=line, col=1,
                               arrowhead=0, arrowwidth=.8, arrowcolor=color, standoff=5, borderpad=0, xanchor='center', yanchor='middle',
