@@ -96,7 +96,7 @@ def evaluate(
     """Evaluate a run and write `metrics.json` (named after data set and split where these are not the run's own) into its folder.
 
     A keyframe method goes through every clip once for each place of its key frames; `key_drop` is how much less consistent it is between two frames of which
-    the second is a key frame, in points of TC. (A per-frame network has none: 0.) Raises `ValueError` for another class list and for a split without labels."""
+    the second is a key frame, in points of TC. (0 where all frames are alike: of a per-frame network, and of a method that computes something anew on every frame.) Raises `ValueError` for another class list and for a split without labels."""
     from tqdm import tqdm
     device = pick_device(device)
     model, recipe = load_run(run)
@@ -136,7 +136,7 @@ def evaluate(
         if metric.update_count: result |= {f'{name}/{c}': 100*x for c, x in zip(folder.classes, metric.per_class().tolist())}
     if 'background' in folder.classes:        # the parts of a face (section IV-D)
         result['miou_parts'] = 100*miou.per_class()[[c != 'background' for c in folder.classes]].nanmean().item()
-    result['key_drop'] = percent(to_other) - percent(to_key) if isinstance(model, VideoNet) else 0.
+    result['key_drop'] = percent(to_other) - percent(to_key) if to_key.update_count and to_other.update_count else 0.
     if stability: result |= dict(tsb=tsb.compute().item(), **{f'tsb/{c}': x for c, x in zip(folder.classes, tsb.per_class().tolist())})
     if images:
         single = MeanIoU(C, **alone)
