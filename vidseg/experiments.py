@@ -282,7 +282,8 @@ class Experiment:
         "The scheme whose run is timed for a scheme: the same network, whatever it was trained with; a method is timed itself."
         entry = self.entry(scheme)
         if 'method' in entry: return scheme
-        return next(name for name in [*self.needed(), scheme] if self.entry(name)['network'] == entry['network'] and 'method' not in self.entry(name))
+        alike = [name for name in [*self.needed(), scheme] if self.entry(name)['network'] == entry['network'] and 'method' not in self.entry(name)]
+        return min(alike, key=lambda name: len(self.entry(name)['marks']))
 
     def needs(self, scheme:str, seed:int=0) -> list[tuple[str, int]]: # (scheme, seed)
         "The runs that must be there before one can be trained, in the order they are made."
