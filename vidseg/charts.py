@@ -215,11 +215,15 @@ def forest(
                                marker=dict(size=9, color=color), **place)
         figure.add_vline(x=0, line=dict(color='#000000', width=.8), row=line, col=1)
         title = f"effect on {kind.name}{', points' if '%' in kind.unit else kind.unit}; right of zero: as claimed"
-        figure.update_xaxes(title=title, rangemode='tozero', row=line, col=1)
+        points, bars = here[['effect', 'paper_effect']].to_numpy(float), here.ci95.to_numpy(float)
+        low, high = np.nanmin([0, *points.ravel(), *(points[:, 0] - bars)]), np.nanmax([0, *points.ravel(), *(points[:, 0] + bars)])
+        reach = 2*np.nanmax(abs(points))               # a longer bar, of two or three values, goes out of the picture
+        figure.update_xaxes(title=title, range=[1.05*max(low, -reach), 1.05*min(high, reach)], row=line, col=1)
         names = ['<br>'.join(wrap(claim, 62)) for claim in here.claim]
         figure.update_yaxes(tickvals=y, ticktext=names, range=[.4 - len(here), .6], ticks='', showline=False, row=line, col=1)
         for k, row in enumerate(here.itertuples()):
-            text = '<br>'.join([*wrap(row.scheme, 26), *wrap(f'vs {row.against}', 26)])
+            scheme, other, many = (row.scheme.partition('@')[0], row.against.partition('@')[0], f', {row.samples} networks') if row.over == 'networks' else (row.scheme, row.against, '')
+            text = '<br>'.join([*wrap(scheme, 26), *wrap(f'vs {other}{many}', 26)])
             figure.add_annotation(x=1, y=-k, xref=f'x{axis} domain', yref=f'y{axis}', text=text, align='left', showarrow=False,
                                   xanchor='left', xshift=8, font=dict(size=10, color='#555555'))
     counts = found.verdict.value_counts()
