@@ -66,7 +66,7 @@ pseudo = {}                                  # clip folder of pseudo labels -> t
 for scheme, its_seeds in runs.items():
     for seed in [] if scheme.startswith("pretrain@") else its_seeds:
         if labels := experiment.recipe(scheme, seed).pseudo: pseudo[labels] = experiment.teacher(scheme), experiment.world_seed(seed)
-waited_for = {name for scheme, its_seeds in runs.items() for seed in its_seeds for name, _ in experiment.needs(scheme, seed)}
+waited_for = {run for scheme, its_seeds in runs.items() for seed in its_seeds for run in experiment.needs(scheme, seed)}
 
 def clips_of(seed, *splits):
     "What stands in for the clips: a world's splits are made one by one, a data set as a whole."
@@ -107,7 +107,7 @@ for notebook, made in jobs.items(): # those that others wait for come first, the
         name: os.path.basename(notebook)[:-len("-12345678.ipynb")] + (f"-{made[0][1]}" if len(made) == 1 else "")
         input: needs(notebook)
         output: notebook
-        priority: 100 if any(scheme in waited_for for scheme, _ in made) else sum(len(experiment.entry(scheme)["marks"]) for scheme, _ in made)
+        priority: 100 if any(run in waited_for for run in made) else sum(len(experiment.entry(scheme)["marks"]) for scheme, _ in made)
         threads: threads_each
         params: schemes = json.dumps(list(dict.fromkeys(scheme for scheme, _ in made)), separators=(",", ":")), seeds = json.dumps(sorted({seed for _, seed in made}), separators=(",", ":"))
         shell: "vidseg-run train {output:q} {common} scheme={params.schemes:q} seeds={params.seeds:q} workers={workers} checkpoint_every={every}"
