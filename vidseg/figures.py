@@ -124,7 +124,8 @@ def figure_5(
     for name, color in zip(data.classes, data.colors):
         square = dict(size=11, symbol='square', color='rgb(%d,%d,%d)' % tuple(color))
         figure.add_scatter(x=[None], y=[None], mode='markers', name=name, marker=square)
-    width, plot, margin, gap = 1000, 260, dict(l=100, r=180, t=60, b=20), 4             # pixels
+    longest = max(len(line) for name, _ in rows for line in name.split('<br>'))
+    width, plot, margin, gap = 1000, 260, dict(l=max(100, 22 + 7*longest), r=180, t=60, b=20), 4    # pixels
     across = width - margin['l'] - margin['r']
     tile = (across - gap*(shown - 1))/shown
     tall = tile*clip.size[0]/clip.size[1]
