@@ -71,7 +71,7 @@ def claims_table(
     ran = list(runs.scheme.unique())
     made = describe(experiment, seeds, [experiment.recipe(scheme, seed).folder for scheme in ran for seed in experiment.seeds(scheme, seeds)])
     shown = pd.DataFrame([{'Claim': row.claim, 'Section': row.section, 'Metric': METRICS[row.metric].name, 'Scheme': row.scheme,
-                           'Against': row.against, 'Effect': METRICS[row.metric].change(row.effect, row.ci95), 'Over': f'{row.samples} {row.over}' if row.samples else '–', 'Verdict': row.verdict,
+                           'Against': row.against, 'Effect': METRICS[row.metric].change(row.effect, row.ci95), 'Over': f'{row.samples} {row.over[:-1] if row.samples == 1 else row.over}' if row.samples else '–', 'Verdict': row.verdict,
                            'paper: effect': METRICS[row.metric].change(row.paper_effect)} for row in found.itertuples()])
     notes = [*reading_notes(experiment, seeds, ran, made),
              'Effect: scheme − against, paired by seed, in points (Tsb, fps, slowest/mean frame: their own units), with the sign that supports the claim; where a '
