@@ -45,7 +45,7 @@ from tqdm import tqdm
 
 from vidseg.clips import ClipFolder, write_dataset_info
 from vidseg.video import read_image, write_image
-from vidseg.workspace import atomic_folder, atomic_write, link, root
+from vidseg.workspace import atomic_folder, atomic_write, few, link, root
 
 OFFICIAL = 'https://www.cityscapes-dataset.com'
 LENGTH, LABELLED, FPS = 30, 19, 17   # frames of a snippet, index of the labelled one, frames per second
@@ -82,11 +82,6 @@ class Snippet(NamedTuple):
     name: str            # <city>_<sequence>_<number of the labelled frame>
     frames: list[Path]   # all of the snippet, or the labelled one alone
     label: Path|None     # picture of label ids
-
-
-def few(items, show=3):
-    "'a, b, c and 4 more'"
-    return ', '.join(items[:show]) + (f' and {len(items) - show} more' if len(items) > show else '')
 
 
 def picture(source, tree, split, name):

@@ -47,7 +47,7 @@ from tqdm import tqdm
 from vidseg.clips import ClipFolder, write_dataset_info
 from vidseg.faces import FaceWorld
 from vidseg.video import read_image, write_image
-from vidseg.workspace import atomic_folder, link, root
+from vidseg.workspace import atomic_folder, few, link, root
 
 OFFICIAL = 'https://github.com/mapleandfire/300VW-Mask'
 LENGTH, FPS, SEED = 30, 30, 0                                          # of a sequence, of the video, of the draw of labelled sequences
@@ -55,11 +55,6 @@ COUNTS = dict(train=(93, 619), val=(9, 58), test=(12, 80))             # publish
 IGNORE, UNKNOWN = 255, 254
 SCRIPT_COLORS = {0x000000: 0, 0xff0000: 1, 0x00ff00: 2, 0x00ffff: 3, 0x0000ff: 4}   # of do_segmentation.m: 0xRRGGBB → class
 FRAME = r'(?:/?images_orig/)?(\d{3})_(\d{6})(?:\.jpg)?'                # as lists name it
-
-
-def few(items, show=3):
-    "'a, b, c and 4 more'"
-    return ', '.join(items[:show]) + (f' and {len(items) - show} more' if len(items) > show else '')
 
 
 def read_list(

@@ -92,11 +92,13 @@ def evaluate(
     device:str|None=None,      # as for `pick_device`
     flow_cache:str|Path|None='data/flow', # where estimated flows are kept, relative to the root
     progress:bool=True,
-) -> dict: # percentages: miou, miou_flip, pixel_accuracy, tc, vc8, vc16, iou/<class>, tc/<class>, images_miou, miou_parts; tsb and tsb/<class>; parameters
+) -> dict: # percentages: miou, miou_flip, pixel_accuracy, tc, vc8, vc16, iou/<class>, tc/<class>, images_miou, miou_parts; key_drop, in points; tsb and tsb/<class>; parameters
     """Evaluate a run and write `metrics.json` (named after data set and split where these are not the run's own) into its folder.
 
     A keyframe method goes through every clip once for each place of its key frames; `key_drop` is how much less consistent it is between two frames of which
-    the second is a key frame, in points of TC. (0 where all frames are alike: of a per-frame network, and of a method that computes something anew on every frame.) Raises `ValueError` for another class list and for a split without labels."""
+    the second is a key frame, in points of TC. (0 where all frames are alike: of a per-frame network, and of a method that computes something anew on every frame.)
+
+    Raises `ValueError` for another class list and for a split without labels."""
     from tqdm import tqdm
     device = pick_device(device)
     model, recipe = load_run(run)

@@ -188,11 +188,10 @@ class Experiment:
         return entry
 
     def runs(self, scheme:str) -> bool:
-        "Whether the profile can run a scheme: it has its network, and the networks that a method is built of."
-        try: entry = self.entry(scheme)
+        "Whether the profile can run a scheme: it has its network, its teacher, and the networks that a method is built of."
+        try: self.teacher(scheme), self.built_of(scheme)
         except ValueError: return False
-        distilled = set(entry['marks']) & {'SF', 'PF', 'MF', 'PL'}
-        return ('method' not in entry or 'peers' in self.settings) and (not distilled or bool(entry.get('teacher', self.settings.get('distill_from'))))
+        return True
 
     def world_seed(self, seed:int) -> int:
         "Tuning seeds (100 and up) live in another world than reporting seeds: nothing is chosen on the streets that are reported."

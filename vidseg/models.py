@@ -22,6 +22,7 @@ from .bisenet import BiSeNetV2
 from .espnet import ESPNetV2, espnet_weights
 from .hardnet import FCHarDNet
 from .networks import SMP_ARCHITECTURES, MultiScaleNet, PSPNet, SegOutput, SmpNet, close_to, count_parameters
+from .workspace import few
 
 _all_ = ['SegOutput', 'count_parameters']
 
@@ -87,9 +88,8 @@ def load_encoder(
     problems = dict(missing=[key for key in want if key not in state and not key.endswith('num_batches_tracked')],
                     unexpected=[key for key in state if key not in want],
                     shape=[f'{key} {tuple(state[key].shape)} for {tuple(want[key].shape)}' for key in wrong])
-    def listed(keys): return ', '.join(keys[:3]) + (f' and {len(keys) - 3} more' if len(keys) > 3 else '')
     if any(problems.values()):
-        found = '; '.join(f'{what}: {listed(keys)}' for what, keys in problems.items() if keys)
+        found = '; '.join(f'{what}: {few(keys)}' for what, keys in problems.items() if keys)
         raise ValueError(f'{path} does not fit the encoder: {found}')
     encoder.load_state_dict(state, strict=False)
 

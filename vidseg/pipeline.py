@@ -16,7 +16,7 @@ import torch
 
 from .clips import ClipFolder
 from .evaluation import evaluate
-from .experiments import Experiment, Recipe, read_settings
+from .experiments import Experiment, Recipe, read_settings, seed_list
 from .flow import FLOW_METHODS
 from .keyframes import PerFrame, latencies
 from .pseudo import file_digest, write_pseudo_labels
@@ -176,7 +176,6 @@ def main_plan(
     "The command `vidseg-plan`: print what `make reproduce` would do. Exits with 1 when data are missing."
     try:
         settings = dict(profile='mini', data='street', seeds=3) | read_settings(sys.argv[1:] if arguments is None else arguments)
-        from vidseg.experiments import seed_list
         seeds = seed_list(settings.pop('seeds'))
         rows, missing = plan(Experiment(**settings), seeds)
     except (ValueError, TypeError) as error: raise SystemExit(str(error))

@@ -71,7 +71,7 @@ def _labels(number, experiment, row):
     scheme = row['scheme']
     if number in (5, 7, 8): return {'In the paper': row['name'], 'Method': _method(experiment, scheme) if experiment.runs(scheme) else '–'}
     entry = experiment.entry(scheme)
-    if number == 1: return {mark: '✓' if mark in entry['marks'] else '' for mark in (*(mark for mark in experiment.marks if mark != 'own'), 'PL')}
+    if number == 1: return {mark: '✓' if mark in entry['marks'] else '' for mark in (*experiment.marks, 'PL')}
     labels = {'Method': _method(experiment, scheme)}
     if number == 2: labels['RS'] = '✓' if entry.get('sampling', 'random') == 'random' else ''
     if number == 3:

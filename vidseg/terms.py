@@ -113,8 +113,10 @@ class SingleFrame(SingleFrameLoss):
 def own(
     step:Step,
 ) -> Tensor: # scalar
-    "What a keyframe method itself has to learn: a decision, a policy."
-    return step.output.own
+    "What a keyframe method itself has to learn: a decision, a policy. Raises `ValueError` for a network that has nothing of its own."
+    if (loss := getattr(step.output, 'own', None)) is None:
+        raise ValueError(f"recipe '{step.recipe.name}': the term 'own' is for methods that learn a decision or a policy, such as dvsn and dvrl")
+    return loss
 
 
 TERMS = {                                # a loss term: name → function of a `Step`; or a module of a recipe that is one, where the term learns itself
