@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .flow import estimate_flow
 from .networks import SegNet
-from .propagation import DeepFeatureFlow, VideoNet, VideoOutput, enlarge, features_of, first_pairs
+from .propagation import DeepFeatureFlow, VideoNet, VideoOutput, features_of, first_pairs
 from .scheduling import DVRL, DVSN, Clockwork
 from .warp import warp
 
@@ -55,14 +55,14 @@ class Accel(DeepFeatureFlow):
         features = self.carried(frame, key)
         self.past = frame, features
         scores = self.network.classifier(features)
-        return enlarge(self.network, scores if key else self.corrected(frame, scores), frame.shape[-2:])
+        return self.network.enlarge(scores if key else self.corrected(frame, scores), frame.shape[-2:])
 
     def forward(self, frames, pairs=None, flow=None):
         t, s, flow = first_pairs(frames, pairs, flow)
         features = self.paired(frames, t, s, flow)
         scores = self.network.classifier(features)
         if len(t): scores = scores.index_copy(0, t, self.corrected(frames[t], scores[t]).to(scores.dtype))
-        return VideoOutput(enlarge(self.network, scores, frames.shape[-2:]), features)
+        return VideoOutput(self.network.enlarge(scores, frames.shape[-2:]), features)
 
 # %% ../nbs/25_keyframes.ipynb #f66cdbdc
 class RecurrentUnit(nn.Module):

@@ -14,8 +14,8 @@ from timm.models._features import FeatureListNet
 from torch import Tensor, nn
 
 from .flow import estimate_flow
-from .networks import PSPNet, SegNet, conv_bn_relu
-from .propagation import (DeepFeatureFlow, Motion, VideoNet, VideoOutput, continued, enlarge, features_of, first_hand, first_pairs,
+from .networks import PSPNet, SegNet, continued, conv_bn_relu
+from .propagation import (DeepFeatureFlow, Motion, VideoNet, VideoOutput, features_of, first_hand, first_pairs,
                                 look, spread, warp_cells)
 
 # %% ../nbs/24_scheduling.ipynb #4478d66a
@@ -42,7 +42,7 @@ class Clockwork(VideoNet):
 
     def shallow(self, frame:Tensor) -> tuple[Tensor, Tensor]: # (B,3,H,W) → (B,F,h,w) features, (B,C,h,w) scores
         "What is computed in every frame."
-        x = (frame - self.network.mean)/self.network.std
+        x = self.network.prepare(frame)
         for stage in list(self.network.encoder.values())[:self.split]: x = stage(x)
         return x, self.network.auxiliary(x)
 
@@ -62,7 +62,7 @@ class Clockwork(VideoNet):
             deep, last = deep.clone(), torch.where(fire[:, None, None], label, last)
             deep[fire] = self.network.classifier(self.deep(features[fire])).to(deep.dtype)
         self.past = deep, last
-        return enlarge(self.network, shallow + deep, frame.shape[-2:])
+        return self.network.enlarge(shallow + deep, frame.shape[-2:])
 
     def forward(self, frames, pairs=None, flow=None):
         n, (t, s, _) = len(frames), first_pairs(frames, pairs, flow)
@@ -70,7 +70,7 @@ class Clockwork(VideoNet):
         fires = first_hand(n, t, s)
         features = spread(self.deep(x[fires]), fires, n)
         features = features.index_copy(0, t, features[s])
-        shallow, deep = (enlarge(self.network, scores, frames.shape[-2:]) for scores in (shallow, self.network.classifier(features)))
+        shallow, deep = (self.network.enlarge(scores, frames.shape[-2:]) for scores in (shallow, self.network.classifier(features)))
         return VideoOutput(shallow + deep, features, (shallow,) if self.training else ())
 
 # %% ../nbs/24_scheduling.ipynb #1c1e5511
@@ -184,14 +184,14 @@ class DVSN(VideoNet):
             if fire.any():
                 scores[fire] = self.segment(regions[fire]).to(scores.dtype)
                 self.past = tuple(torch.where(fire.view(-1, 1, 1, 1), new, old) for new, old in zip((regions, scores), (keys, kept)))
-        return self.join(enlarge(self.network, scores, regions.shape[-2:]), size)
+        return self.join(self.network.enlarge(scores, regions.shape[-2:]), size)
 
     def forward(self, frames, pairs=None, flow=None):
         size, (t, s, flow) = frames.shape[-2:], first_pairs(frames, pairs, flow)
         regions = self.cut(frames)
         features = features_of(self.network, regions)
         scores = self.network.classifier(features)
-        def full(x): return enlarge(self.network, x, regions.shape[-2:])
+        def full(x): return self.network.enlarge(x, regions.shape[-2:])
         fresh = self.join(full(scores), size)
         if not len(t): return VideoOutput(fresh, features, own=fresh.new_zeros(()))
         a, b = ((4*rows[:, None] + torch.arange(4, device=t.device)).flatten() for rows in (t, s))
@@ -244,16 +244,16 @@ class DVRL(DeepFeatureFlow):
             if fire.any(): features[fire] = features_of(self.network, frame[fire]).to(features.dtype)
             history, chosen = torch.cat([history, fire[:, None].float()], 1)[:, -self.memory:], fire.view(-1, 1, 1, 1)
             self.past, self.fired = (torch.where(chosen, frame, last), torch.where(chosen, features, kept), history), fire[:, None].cpu()
-        return enlarge(self.network, self.network.classifier(features), frame.shape[-2:])
+        return self.network.enlarge(self.network.classifier(features), frame.shape[-2:])
 
     def forward(self, frames, pairs=None, flow=None):
         size, (t, s, flow) = frames.shape[-2:], first_pairs(frames, pairs, flow)
         features = features_of(self.network, frames)
-        fresh = enlarge(self.network, self.network.classifier(features), size)
+        fresh = self.network.enlarge(self.network.classifier(features), size)
         if not len(t): return VideoOutput(fresh, features, own=fresh.new_zeros(()))
         carried, view = self.propagate(frames[t], frames[s], features[s], flow)
-        true = agreement(*(enlarge(self.network, steady_scores(self.network, x), size) for x in (carried, features[t])))
-        carried = enlarge(self.network, self.network.classifier(carried), size)
+        true = agreement(*(self.network.enlarge(steady_scores(self.network, x), size) for x in (carried, features[t])))
+        carried = self.network.enlarge(self.network.classifier(carried), size)
         share = torch.rand(len(t), 1, device=frames.device)
         logit = self.policy(view, share)
         chance = logit.detach().sigmoid()
