@@ -7,7 +7,6 @@ __all__ = ['flicker_map', 'without_seams', 'flicker_boxes', 'choose_frames', 'St
            'figure_6']
 
 # %% ../nbs/33_qualitative.ipynb #e43d57d4
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from .experiments import Experiment
+from .figures import data_uri
 from .metrics import warp_labels
 from .pictures import overlay
 from .results import world_name
@@ -108,14 +108,6 @@ class Strip:
     title: str = ''
 
 
-def _uri(image, width):
-    "A picture as plotly wants it, its pixels enlarged so that they stay crisp at `width` pixels on a fine screen."
-    scale = -(-2*width//image.shape[1])
-    if scale > 1: image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
-    file = cv2.imencode('.webp', image[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101])[1]         # without loss, a sixth of the size of PNG
-    return 'data:image/webp;base64,' + base64.b64encode(file).decode()
-
-
 def figure_frames(
     strips:Sequence[Strip],  # one above the other
     classes:Sequence[str],   # names
@@ -151,7 +143,7 @@ def figure_frames(
                 x, scale = left + c*(across + gap), across/W
                 image = strip.frames[t].numpy() if pred is None else overlay(strip.frames[t].numpy(), pred[t], colors, opacity)
                 place = dict(x=x, y=y, sizex=across, sizey=tall, sizing='stretch', xref='x', yref='y', yanchor='top')
-                figure.add_layout_image(source=_uri(image, across), **place)
+                figure.add_layout_image(source=data_uri(image, across), **place)
                 for line, (top, start, bottom, end) in product(lines, boxes):
                     figure.add_shape(x0=x + max(start*scale, 2), x1=x + min(end*scale, across - 2), y0=y + max(top*scale, 2),
                                      y1=y + min(bottom*scale, tall - 2), line=line, **clear)
