@@ -44,20 +44,26 @@ def want(scheme, seed):
 for scheme in experiment.needed():
     for seed in experiment.seeds(scheme, seeds): want(scheme, seed)
 
+def group(scheme, seed):
+    """Runs with the same value are made in one job. Where they are long (`jobs: runs` of a profile), each has its own. Else starting a notebook may take longer than a run: all seeds of
+    the schemes with the same loss terms make one job; so do a network's pretraining and its baseline, all other schemes of that network, and all video-based methods. A teacher is made
+    seed by seed, since others wait for the first."""
+    pretrained = scheme.startswith("pretrain@")
+    entry = experiment.entry(scheme.replace("pretrain@", "baseline@", 1))
+    if experiment.settings.get("jobs") == "runs" or entry["network"] == "teacher": return scheme, seed
+    if entry["network"] != "student": return entry["network"], pretrained or not entry["marks"]
+    return "method" in entry, () if pretrained else tuple(entry["marks"])
+
 def members(scheme, seed):
-    """The runs that are made in one job, since starting a notebook takes longer than many a run: a scheme with all its seeds; a teacher with one, since others wait for it; of a
-    network of its own, the baseline with its pretraining, and all other schemes together."""
-    if "@" not in scheme: return [(scheme, s) for s in ([seed] if experiment.entry(scheme)["network"] == "teacher" else sorted(runs[scheme]))]
-    network = scheme.partition("@")[2]
-    if f"baseline@{network}" not in runs: return [(scheme, s) for s in sorted(runs[scheme])]
-    first = (f"pretrain@{network}", f"baseline@{network}")
-    return [(name, s) for name in sorted(runs, key=lambda name: not name.startswith("pretrain@")) if name.partition("@")[2] == network and (name in first) == (scheme in first) for s in sorted(runs[name])]
+    "The runs that are made in the same job, in the order they are made."
+    made = [(name, s) for name, its_seeds in runs.items() for s in sorted(its_seeds) if group(name, s) == group(scheme, seed)]
+    return sorted(made, key=lambda run: not run[0].startswith("pretrain@"))
 
 def job(scheme, seed):
-    "The executed notebook that a scheme is made in; its name changes with the recipes, the seeds and the evaluation."
+    "The executed notebook that a run is made in; its name changes with the recipes, the seeds and the evaluation."
     made = members(scheme, seed)
-    name = made[-1][0] if len({name for name, _ in made}) < 3 else f"schemes@{scheme.partition('@')[2]}"
-    return f"{executed}/{name}-{digest([[experiment.recipe(*run).folder.name for run in made], experiment.evaluation()])}.ipynb"
+    names = list(dict.fromkeys(name for name, _ in made if len(made) == 1 or not name.startswith("pretrain@")))
+    return f"{executed}/{names[0]}{'-etc' if names[1:] else ''}-{digest([[experiment.recipe(*run).folder.name for run in made], experiment.evaluation()])}.ipynb"
 
 def pseudo_job(labels): return f"{executed}/{os.path.basename(labels)}.ipynb"
 
@@ -107,7 +113,7 @@ for notebook, made in jobs.items(): # those that others wait for come first, the
         name: os.path.basename(notebook)[:-len("-12345678.ipynb")] + (f"-{made[0][1]}" if len(made) == 1 else "")
         input: needs(notebook)
         output: notebook
-        priority: 100 if any(run in waited_for for run in made) else sum(len(experiment.entry(scheme)["marks"]) for scheme, _ in made)
+        priority: 100 if any(run in waited_for for run in made) else sum(1 + len(experiment.entry(scheme)["marks"]) for scheme, _ in made)
         threads: threads_each
         params: schemes = json.dumps(list(dict.fromkeys(scheme for scheme, _ in made)), separators=(",", ":")), seeds = json.dumps(sorted({seed for _, seed in made}), separators=(",", ":"))
         shell: "vidseg-run train {output:q} {common} scheme={params.schemes:q} seeds={params.seeds:q} workers={workers} checkpoint_every={every}"

@@ -200,7 +200,8 @@ def test_claims_recomputed(folder):
     for claim in claims[claims.verdict != 'not run'].itertuples():
         by_seed, schemes, others = runs.pivot(index='seed', columns='scheme', values=claim.metric), claim.scheme.split(', '), claim.against.split(', ')
         pairs = zip(schemes, others*len(schemes) if len(others) == 1 else others, strict=True)
-        differences = [(by_seed[scheme] - by_seed[other]).dropna() for scheme, other in pairs]
+        first = lambda other: by_seed[other].dropna().iloc[0]         # a student's teacher is that of the first seed
+        differences = [(by_seed[scheme] - (first(other) if other.startswith('teacher') and not scheme.startswith('teacher') else by_seed[other])).dropna() for scheme, other in pairs]
         sample = differences[0] if len(differences) == 1 else pd.Series([each.mean() for each in differences])     # over seeds; over networks or methods
         sign, margin = -1 if said[claim.claim].get('falls') else 1, said[claim.claim].get('margin', 0)
         supports = sign*sample + margin

@@ -19,10 +19,11 @@ def _claimed(experiment, seeds):
     return collect(experiment, run_here(experiment, [name for claim in experiment.claims for scheme, others in claim['pairs'] for name in (scheme, *others)]), seeds)
 
 
-def _difference(values, scheme, others, sign):
-    "Seed by seed, `scheme` less the best of the others; and which that is. `values`: a row a scheme, a column a seed."
+def _difference(values, scheme, others, sign, teacher=None):
+    "Seed by seed, `scheme` less the best of the others; and which that is. `values`: a row a scheme, a column a seed. The teacher it learned from is that of the first, for every seed."
     best = max(others, key=lambda other: sign*values.loc[other].mean(skipna=False))
-    return (values.loc[scheme] - values.loc[best]).dropna(), best
+    theirs = values.loc[best].dropna().iloc[0] if best == teacher else values.loc[best]
+    return (values.loc[scheme] - theirs).dropna(), best
 
 
 def claims(
@@ -43,7 +44,7 @@ def claims(
                    difference=None, paper_effect=None, margin=claim.get('margin', 0.), tried=claim.get('tried') or '')
         values = runs.pivot(index='scheme', columns='seed', values=metric) if metric in runs else pd.DataFrame()
         if named <= set(values.index) and values.loc[list(named)].notna().any(axis=1).all():
-            found = [_difference(values, scheme, others, sign) for scheme, others in pairs]
+            found = [_difference(values, scheme, others, sign, experiment.teacher(scheme)) for scheme, others in pairs]
             samples = found[0][0] if len(pairs) == 1 else pd.Series([difference.mean() for difference, _ in found])
             difference, ci95 = interval(samples)
             effect = sign*difference + row['margin']
@@ -69,7 +70,7 @@ def claims_table(
     "The claims as a table that can be shown and saved; what was tried where one does not hold stands in the notes."
     runs = _claimed(experiment, seeds)
     ran = list(runs.scheme.unique())
-    made = describe(experiment, seeds, [experiment.recipe(scheme, seed).folder for scheme in ran for seed in experiment.seeds(scheme, seeds)])
+    made = describe(experiment, seeds, [experiment.recipe(*run).folder for run in zip(runs.scheme, runs.seed)])
     shown = pd.DataFrame([{'Claim': row.claim, 'Section': row.section, 'Metric': METRICS[row.metric].name, 'Scheme': row.scheme,
                            'Against': row.against, 'Effect': METRICS[row.metric].change(row.effect, row.ci95), 'Over': f'{row.samples} {row.over[:-1] if row.samples == 1 else row.over}' if row.samples else '–', 'Verdict': row.verdict,
                            'paper: effect': METRICS[row.metric].change(row.paper_effect)} for row in found.itertuples()])

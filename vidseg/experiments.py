@@ -239,9 +239,9 @@ class Experiment:
         return [scheme for scheme in dict.fromkeys(wanted) if self.runs(scheme) and scheme in self.settings.get('schemes', [scheme])]
 
     def seeds(self, wanted:str, seeds:list[int]) -> list[int]:
-        "Those of the seeds that a table is made of, or that a scheme is trained with: a profile may say that a table has fewer of them."
+        "Those of the seeds that a table is made of, or that a scheme is trained with: a profile may say that a table or a scheme has fewer of them."
         limits = self.settings.get('seeds', {})
-        if wanted in self.tables: return seeds[:limits.get(wanted)]
+        if wanted in self.tables or wanted in limits: return seeds[:limits.get(wanted)]
         tables = [name for name, table in self.tables.items() if wanted in [row['scheme'] for row in table['rows']]]
         return seeds[:max([limits.get(name, len(seeds)) for name in tables], default=len(seeds))]
 

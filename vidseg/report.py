@@ -90,11 +90,11 @@ def _ranks(rows, metrics):
         for n, row in enumerate(rows): row |= {f'rank_{name}{end}': int(ranks[name][n]) if n in ranks.index else None for name in ranks}
 
 
-def _rows(entry, runs, seeds, metrics, paper):
+def _rows(entry, runs, metrics, paper):
     "One row a scheme: ours, the paper's (indexed by scheme), and the differences of both; a verdict where the paper has an improvement."
     ran, rows = set(runs.scheme), []
     for scheme, against, name in ((row['scheme'], row['against'], row['name']) for row in entry['rows']):
-        row = dict(scheme=scheme, seeds=len(seeds) if scheme in ran else 0, against=against, **(dict(name=name) if name != scheme else {}))
+        row = dict(scheme=scheme, seeds=int((runs.scheme == scheme).sum()), against=against, **(dict(name=name) if name != scheme else {}))
         for metric in metrics:
             difference, kind, theirs = f'{metric}_difference', METRICS[metric], paper.get(metric, pd.Series(dtype=float))
             row |= dict.fromkeys(metric + end for end in ('', '_ci95', '_paper', '_difference', '_difference_ci95', '_paper_difference'))
@@ -141,7 +141,7 @@ def _drop_empty(shown):
     return shown.drop(columns=[name for name in shown if name.startswith(('paper: ', 'Δ ')) and shown[name].isin(['–', '']).all()])
 
 
-def _class_rows(entry, runs, seeds, paper):
+def _class_rows(entry, runs, paper):
     "The rows of every class, and of the mean; the paper's beside the class of the same name."
     rows = []
     for name in [*(column.removeprefix('iou/') for column in runs if column.startswith('iou/')), 'mean']:
@@ -149,7 +149,7 @@ def _class_rows(entry, runs, seeds, paper):
         iou, tc = ('miou', 'tc') if name == 'mean' else (f'iou/{name}', f'tc/{name}')
         ours = runs[['scheme', 'seed']].assign(iou=runs[iou], tc=runs[tc])
         same = {'class': name, 'paper_class': theirs['class'].iloc[0] if len(theirs) else None}
-        rows += [dict(scheme=row['scheme']) | same | row for row in _rows(entry, ours, seeds, ['iou', 'tc'], theirs)]
+        rows += [dict(scheme=row['scheme']) | same | row for row in _rows(entry, ours, ['iou', 'tc'], theirs)]
     return rows
 
 
@@ -240,16 +240,16 @@ def table(
     runs = collect(experiment, ran, seeds).query('seed in @seeds')
     measured = [metric for metric in METRICS if metric in runs and runs[metric].notna().all()]
     if entry.get('per_class'):
-        rows, metrics = _class_rows(entry, runs, seeds, paper), ['iou', 'tc']
+        rows, metrics = _class_rows(entry, runs, paper), ['iou', 'tc']
         shown, kept = _show_classes(rows), ['miou', 'tc', *(column for column in runs if column.startswith(('iou/', 'tc/')))]
     else:
         theirs, kept = paper.set_index('scheme'), measured
         known = [metric for metric in METRICS if metric in measured or metric in theirs]
         metrics = [metric for metric in entry.get('metrics', theirs.columns) if metric in known]
-        rows = _rows(entry, runs[['scheme', 'seed', *measured]], seeds, known, theirs)
+        rows = _rows(entry, runs[['scheme', 'seed', *measured]], known, theirs)
         if entry.get('ranks'): _ranks(rows, metrics)
         shown = _show(rows, metrics, [_labels(number, experiment, row) for row in entry['rows']], [row['group'] for row in entry['rows']], entry.get('ranks'))
-    made = describe(experiment, seeds, [experiment.recipe(scheme, seed).folder for scheme in ran for seed in seeds])
+    made = describe(experiment, seeds, [experiment.recipe(*run).folder for run in zip(runs.scheme, runs.seed)])
     against = list(dict.fromkeys(row['against'] for row in rows if row['against']))
     grouped = any(row['group'] for row in entry['rows'])
     notes = [*reading_notes(experiment, seeds, ran, made),
