@@ -26,14 +26,14 @@ plan: .venv/ready             ## what `make reproduce` would do: every run with 
 test: .venv/ready             ## all tests; those that measure speed run alone
 	@$(BIN)/python -m pytest -n $(CORES) -m "not alone" && $(BIN)/python -m pytest -m alone
 
-lab: .venv/ready              ## JupyterLab on the notebooks
-	@$(BIN)/jupyter lab nbs
+lab: .venv/ready              ## JupyterLab on the notebooks; begin with nbs/explore/start.ipynb
+	@$(BIN)/jupyter lab nbs/explore/start.ipynb
 
 export: .venv/ready           ## notebooks to package
 	@$(BIN)/nbdev_clean && $(BIN)/nbdev_export
 
 clean:                        ## everything that can be made again: runs, worlds, caches, environment (other folders of data/ stay)
-	@rm -rf runs data/street-* data/faces-* data/camvid-* data/pseudo-* data/flow .venv .snakemake .pytest_cache vidseg.egg-info
+	@rm -rf runs data/street-* data/faces-* data/camvid-* data/pseudo-* data/explore-* data/own-* data/flow .venv .snakemake .pytest_cache vidseg.egg-info
 
 .venv/ready: settings.ini setup.py
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' && touch $@

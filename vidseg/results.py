@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'SAME_CLASS', 'interval', 'verdict', 'Metric', 'paper_table', 'paper_numbers', 'pace', 'collect', 'compare',
-           'world_name', 'describe', 'note_provenance']
+           'find_runs', 'world_name', 'describe', 'note_provenance']
 
 # %% ../nbs/29_results.ipynb #6e565222
 import json
@@ -130,6 +130,21 @@ def compare(
     result = dict(zip((metric, f'{metric}_ci95'), interval(values[scheme])))
     if against: result |= zip((f'{metric}_difference', f'{metric}_difference_ci95'), interval(values[scheme] - values[against]))
     return result
+
+# %% ../nbs/29_results.ipynb #36c12bf2
+def find_runs(
+    folder:str|Path|None=None, # None: `runs/`
+) -> pd.DataFrame: # a row a run: scheme, profile, data, network, seed, steps, state, miou, tc, …; index: its folder's name
+    "All runs, finished or not."
+    folder, rows = Path(folder or root()/'runs'), []
+    for file in sorted(folder.glob('*/recipe.json')):
+        recipe, metrics = json.loads(file.read_text()), file.with_name('metrics.json')
+        parts = Path(recipe['data']).name.split('-')
+        numbers = json.loads(metrics.read_text()) if metrics.exists() else {}
+        state = 'finished' if file.with_name('model.safetensors').exists() else 'begun'
+        rows.append(dict(run=file.parent.name, scheme=recipe['name'], profile=parts[1] if len(parts) > 1 else '', data=parts[0], network=recipe['model'], seed=recipe['seed'],
+                         steps=recipe['steps'], state=state, **{name: numbers.get(name) for name in ('miou', 'tc', 'vc8', 'tsb', 'pixel_accuracy')}))
+    return pd.DataFrame(rows, columns=None if rows else ['run', 'scheme', 'profile', 'data', 'network', 'seed', 'steps', 'state', 'miou', 'tc']).set_index('run')
 
 # %% ../nbs/29_results.ipynb #ac54287d
 def world_name(
