@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Explorer', 'ClipExplorer', 'FlowExplorer', 'SimilarityExplorer', 'RunsTable']
 
-# %% ../nbs/40_explore.ipynb #dd532d1d
+# %% ../nbs/40_explore.ipynb #023eae81
 import base64
 import time
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from .temporal import temporal_map
 from .warp import occlusion_mask, warp
 from .workspace import root
 
-# %% ../nbs/40_explore.ipynb #c123e4bf
+# %% ../nbs/40_explore.ipynb #6de469e3
 class Explorer:
     "A column of controls around one picture; `box` is the widget. A subclass builds its controls, then calls `show` whenever something changed."
     def __init__(self):
@@ -74,7 +74,7 @@ def _slider(name, last, value=0, first=0):
     import ipywidgets as w
     return w.IntSlider(value, first, last, description=name, continuous_update=True, layout=w.Layout(width='420px'))
 
-# %% ../nbs/40_explore.ipynb #443a17c2
+# %% ../nbs/40_explore.ipynb #448ff94c
 def _predicted(what, frames):
     "(T,H,W) uint8 of a run folder, a segmenter or predictions."
     if isinstance(what, (str, Path)): what = Segmenter.from_run(what)
@@ -152,7 +152,7 @@ class ClipExplorer(Explorer):
         with self.plot.batch_update(): self.plot.layout.shapes[0].update(x0=t, x1=t)
         self.show([self.frames[t], *(self._panel(name, t) for name in self.preds)], ['frame', *self.preds], caption=f'frames {shown} and {shown + 1}: {said}')
 
-# %% ../nbs/40_explore.ipynb #e329febe
+# %% ../nbs/40_explore.ipynb #4b476315
 def _arrows(image, flow, every):
     "Draw the flow at some pixels."
     image = image.copy()
@@ -207,7 +207,7 @@ class FlowExplorer(Explorer):
         cost = ', '.join(f'{name} {np.median(ms):.1f} ms' for name, ms in self.ms.items())
         self.show(list(panels.values()), list(panels), 3, f'{said}longest step {flow.norm(dim=1).max():.1f} px; cost of a pair, reading it included: {cost}')
 
-# %% ../nbs/40_explore.ipynb #7095cf56
+# %% ../nbs/40_explore.ipynb #1a086a75
 class SimilarityExplorer(Explorer):
     "For a pixel of frame t, its similarity to every pixel of frame t+1 as each network sees it; below, the self-similarity of frame t."
     def __init__(self,
@@ -268,10 +268,11 @@ class SimilarityExplorer(Explorer):
         enlarged = lambda image: cv2.resize(image, (W, H), interpolation=cv2.INTER_NEAREST)
         near = {name: enlarged(heat(self.similarity(name), 0, 1)) for name in seen}
         own = {name: enlarged(heat(self_similarity(features[:1], self.nodes)[0, 0], 0, 1)) for name, (_, features) in seen.items()}
-        self.show([b, *near.values(), a, *own.values()], [f'frame {t + 1}', *(f'{name}: similarity' for name in near), f'frame {t}', *(f'{name}: self-similarity' for name in own)], 1 + len(seen),
+        marked = cv2.drawMarker(a.copy(), (self.x.value, self.y.value), (213, 94, 0), cv2.MARKER_CROSS, max(6, W//16), max(1, W//200))
+        self.show([b, *near.values(), marked, *own.values()], [f'frame {t + 1}', *(f'{name}: similarity' for name in near), f'frame {t}', *(f'{name}: self-similarity' for name in own)], 1 + len(seen),
                   f'pixel ({self.x.value}, {self.y.value}) of frame {t}; similarity from 0 (dark) to 1 (light)')
 
-# %% ../nbs/40_explore.ipynb #e7cc293f
+# %% ../nbs/40_explore.ipynb #32fdb55d
 class RunsTable(Explorer):
     "All runs in a table that can be sorted and filtered, and the loss curves of those that are chosen."
     def __init__(self,
