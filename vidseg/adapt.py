@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['split_video', 'measure', 'Adapted', 'adapt']
 
-# %% ../nbs/39_adapt.ipynb #ae5e62a6
+# %% ../nbs/39_adapt.ipynb #b088ac34
 import copy
 import hashlib
 import itertools
@@ -31,7 +31,7 @@ from .training import train
 from .video import video_frames, video_info, write_image
 from .workspace import atomic_folder, root
 
-# %% ../nbs/39_adapt.ipynb #605bf2c6
+# %% ../nbs/39_adapt.ipynb #2f208fe0
 def split_video(
     source:str|Path,       # a video file or a folder of images
     target:str|Path,       # the clip folder to make, with the splits 'train' and 'held_out'; a finished one is left alone
@@ -55,7 +55,7 @@ def split_video(
             write_clip(folder/'held_out'/source.stem, frames, start=first)
     return ClipFolder(target)
 
-# %% ../nbs/39_adapt.ipynb #c1531416
+# %% ../nbs/39_adapt.ipynb #34948e73
 def measure(
     pred:Tensor,      # (T,H,W) uint8 class ids of a clip
     clip:Clip,
@@ -76,7 +76,7 @@ def measure(
         result |= dict(agreement=100*accuracy.compute().item(), miou=100*miou.compute().item())
     return result
 
-# %% ../nbs/39_adapt.ipynb #6b1da890
+# %% ../nbs/39_adapt.ipynb #799c4dbc
 @dataclass
 class Adapted:
     "A network before and after, and what was measured on the held-out frames."
@@ -119,7 +119,8 @@ def adapt(
     steps:int=100,
     lr:float=.002,
     batch_size:int=4,        # labelled frames a step; two of them with a neighbour
-    crop:tuple|None=None,    # (h, w) of the training samples; None: whole frames
+    crop:tuple|None=None,    # (h, w) of the training samples; None: whole frames, as many networks need to see all of a frame
+    scale:tuple=(1., 1.),    # random scaling of the training samples
     max_gap:int=3,           # frames to the neighbour
     flow:str='dis',          # as for `FLOW_METHODS`
     seed:int=0,
@@ -141,7 +142,7 @@ def adapt(
     for n, label in (labels or {}).items(): write_image(made['train']/'pseudo'/clip.name/'labels'/f'{clip.frames[n]}.png', np.asarray(label))
     name = f'own-{weights}'
     recipe = Recipe(name='adapted', data=str(made['train']), split='pseudo', model=name, encoder_weights=None, steps=steps, seed=seed, lr=lr, batch_size=batch_size,
-                    video_batch_size=min(2, batch_size), crop=crop, scale=(.75, 1.5), max_gap=max_gap, flow=flow, dropout=0.,
+                    video_batch_size=min(2, batch_size), crop=crop, scale=scale, max_gap=max_gap, flow=flow, dropout=0.,
                     terms={'cross_entropy': 1., **({'temporal': temporal} if temporal else {})})
     with _named(name, segmenter.model): run = train(recipe, progress=progress)
     from safetensors.torch import load_file
