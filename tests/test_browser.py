@@ -20,8 +20,10 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no chromium on this ma
 def lab(tmp_path):
     "JupyterLab on a copy of the notebook, with settings of its own; gives its address."
     shutil.copy(ROOT/'nbs'/'explore'/'flicker.ipynb', tmp_path/'flicker.ipynb')
+    (tmp_path/'root').mkdir()                # worlds are made here, not where another test may make them at the same time
+    (tmp_path/'root'/'nbs').symlink_to(ROOT/'nbs')
     with socket.socket() as free: free.bind(('127.0.0.1', 0)); port = free.getsockname()[1]
-    environment = os.environ | dict(VIDSEG_ROOT=str(ROOT), OMP_NUM_THREADS='1', JUPYTER_CONFIG_DIR=str(tmp_path/'config'), JUPYTERLAB_SETTINGS_DIR=str(tmp_path/'settings'),
+    environment = os.environ | dict(VIDSEG_ROOT=str(tmp_path/'root'), OMP_NUM_THREADS='1', JUPYTER_CONFIG_DIR=str(tmp_path/'config'), JUPYTERLAB_SETTINGS_DIR=str(tmp_path/'settings'),
                                     JUPYTERLAB_WORKSPACES_DIR=str(tmp_path/'workspaces'), JUPYTER_RUNTIME_DIR=str(tmp_path/'runtime'))
     with open(tmp_path/'lab.log', 'w') as log:
         server = subprocess.Popen([sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', f'--port={port}', '--ServerApp.port_retries=0', '--IdentityProvider.token=vidseg',
@@ -98,5 +100,5 @@ def _drive(page, address, folder):
     assert abs(int(readout.inner_text()) - dragged) > 3, 'the slider jumped to the frame that was clicked'
     page.get_by_role('button', name='overlay', exact=True).first.click()
     changes(lambda: page.get_by_role('button', name='road', exact=True).first.click(), 'hiding a class')
-    assert page.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
+    assert page.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]').count() == 0
     page.screenshot(path=os.environ.get('VIDSEG_SCREENSHOT', folder/'flicker.png'))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['split_video', 'measure', 'Adapted', 'adapt']
 
-# %% ../nbs/39_adapt.ipynb #b088ac34
+# %% ../nbs/39_adapt.ipynb #18b3e696
 import copy
 import hashlib
 import itertools
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,17 @@ from .training import train
 from .video import video_frames, video_info, write_image
 from .workspace import atomic_folder, root
 
-# %% ../nbs/39_adapt.ipynb #2f208fe0
+# %% ../nbs/39_adapt.ipynb #94b4996d
+def _shots(frames, cut, breaks):
+    "(number of the shot, frame): a new one begins where the picture changes at once, and at the frame `breaks`."
+    shot, last = 0, None
+    for n, frame in enumerate(frames):
+        small = cv2.resize(frame, (64, 36), interpolation=cv2.INTER_AREA).astype(np.float32)/255
+        shot += last is not None and bool(n == breaks or np.abs(small - last).mean() > cut)
+        last = small
+        yield shot, n, frame
+
+
 def split_video(
     source:str|Path,       # a video file or a folder of images
     target:str|Path,       # the clip folder to make, with the splits 'train' and 'held_out'; a finished one is left alone
@@ -40,8 +51,9 @@ def split_video(
     size:tuple|None=None,  # (H, W) to resize to
     fps:float|None=None,   # lower frame rate to sample at
     max_frames:int|None=None,
+    cut:float=.12,         # a change of the picture, mean over its pixels, 0..1, that is a cut to another shot
 ) -> ClipFolder:
-    "A video as a clip folder of two clips. Raises `ValueError` for a share that leaves less than three frames on a side, and as `video_frames`; then nothing is left behind."
+    "A video as a clip folder, a clip a shot. Raises `ValueError` for a share that leaves less than three frames on a side, and as `video_frames`; then nothing is left behind."
     source, target = Path(source), Path(target)
     if not target.exists():
         rate, expected = video_info(source, fps)
@@ -51,42 +63,43 @@ def split_video(
         frames = video_frames(source, fps, size, max_frames)
         with atomic_folder(target) as folder:
             write_dataset_info(folder, name=source.stem, classes=segmenter.classes, colors=segmenter.colors.tolist(), fps=round(rate, 3), source=source.name)
-            write_clip(folder/'train'/source.stem, itertools.islice(frames, first))
-            write_clip(folder/'held_out'/source.stem, frames, start=first)
+            for shot, group in itertools.groupby(_shots(frames, cut, first), key=lambda tagged: tagged[0]):
+                (_, n, frame), = itertools.islice(group, 1)
+                write_clip(folder/('train' if n < first else 'held_out')/f'{source.stem}-{shot:03}', itertools.chain([frame], (other for *_, other in group)), start=n)
     return ClipFolder(target)
 
-# %% ../nbs/39_adapt.ipynb #34948e73
+# %% ../nbs/39_adapt.ipynb #f8f00e1c
 def measure(
-    pred:Tensor,      # (T,H,W) uint8 class ids of a clip
-    clip:Clip,
-    labels:Clip|None=None, # the same frames with (pseudo) labels
+    preds:list,       # of (T,H,W) uint8 class ids, one a clip
+    clips:list[Clip],
+    labels:list[Clip]=(), # the same frames with (pseudo) labels
     flow:str='dis',   # as for `clip_flow`
 ) -> dict: # percentages: tc; with labels agreement (pixel accuracy on what is labelled), miou
-    "Consistency of a prediction, and its agreement with labels. Raises `ValueError` when the lengths differ."
-    if len(pred) != len(clip) or labels is not None and len(labels) != len(clip): raise ValueError(f'{len(pred)} predictions for {len(clip)} frames of {clip.path}')
-    C = clip.folder.num_classes
+    "Consistency of predictions, and their agreement with labels. Raises `ValueError` when the lengths differ."
+    for pred, clip, label in zip(preds, clips, labels or clips, strict=True):
+        if len(pred) != len(clip) or len(label) != len(clip): raise ValueError(f'{len(pred)} predictions for {len(clip)} frames of {clip.path}')
+    C = clips[0].folder.num_classes
     tc, accuracy, miou = (kind(C, sync_on_compute=False) for kind in (TemporalConsistency, PixelAccuracy, MeanIoU))
-    for i in range(len(clip) - 1): tc.update(pred[i:i + 1], pred[i + 1:i + 2], clip_flow(clip, i, i + 1, flow, root()/'data/flow')[None], sequence=clip.name)
-    result = dict(tc=100*tc.compute().item())
-    if labels is not None:
-        for i in labels.labelled:
-            label = torch.from_numpy(labels.label(i))[None]
+    for pred, clip in zip(preds, clips):
+        for i in range(len(clip) - 1): tc.update(pred[i:i + 1], pred[i + 1:i + 2], clip_flow(clip, i, i + 1, flow, root()/'data/flow')[None], sequence=clip.name)
+    for pred, some in zip(preds, labels):
+        for i in some.labelled:
+            label = torch.from_numpy(some.label(i))[None]
             accuracy.update(pred[i:i + 1], label)
             miou.update(pred[i:i + 1], label)
-        result |= dict(agreement=100*accuracy.compute().item(), miou=100*miou.compute().item())
-    return result
+    return dict(tc=100*tc.compute().item(), **(dict(agreement=100*accuracy.compute().item(), miou=100*miou.compute().item()) if labels else {}))
 
-# %% ../nbs/39_adapt.ipynb #799c4dbc
+# %% ../nbs/39_adapt.ipynb #174ee0de
 @dataclass
 class Adapted:
     "A network before and after, and what was measured on the held-out frames."
     segmenter: Segmenter          # after
     run: Path                     # the run folder: weights, log, recipe
-    clip: Clip                    # the held-out frames
+    clips: list                   # the held-out frames, a clip a shot
     before: dict                  # tc, agreement, miou, as from `measure`
     after: dict
-    pred_before: Tensor           # (T,H,W) uint8
-    pred_after: Tensor
+    preds_before: list            # of (T,H,W) uint8, one a clip
+    preds_after: list
 
 
 def _stay(module, mode=True): return module
@@ -133,13 +146,14 @@ def adapt(
     weights = hashlib.sha256(b''.join(v.detach().cpu().contiguous().numpy().tobytes() for v in segmenter.model.state_dict().values())).hexdigest()[:8]
     how = hashlib.sha256(repr([weights, held_out, size, fps, max_frames, scales, threshold, sorted((n, np.asarray(y).tobytes()) for n, y in (labels or {}).items())]).encode()).hexdigest()[:8]
     folder = split_video(source, target/f'clips-{how}', segmenter, held_out, size, fps, max_frames)
-    (clip,), (unseen,) = folder.clips('train'), folder.clips('held_out')
+    seen, unseen = folder.clips('train'), [clip for clip in folder.clips('held_out') if len(clip) > 1]
+    where = {int(frame): clip for clip in seen for frame in clip.frames}
     for n, label in (labels or {}).items():
-        if not 0 <= n < len(clip): raise ValueError(f'frame {n} is labelled, but frames 0 to {len(clip) - 1} are trained on')
-        if np.shape(label) != clip.size or np.asarray(label).dtype != np.uint8: raise ValueError(f'the label of frame {n} is {np.asarray(label).dtype} {np.shape(label)}, expected uint8 {clip.size}')
+        if n not in where: raise ValueError(f'frame {n} is labelled, but frames 0 to {max(where)} are trained on')
+        if np.shape(label) != seen[0].size or np.asarray(label).dtype != np.uint8: raise ValueError(f'the label of frame {n} is {np.asarray(label).dtype} {np.shape(label)}, expected uint8 {seen[0].size}')
     common = dict(scales=tuple(scales), threshold=threshold, device=segmenter.device, batch_size=segmenter.batch_size, progress=progress, weights=weights)
-    made = {split: write_pseudo_labels(segmenter.model, [some], target/f'pseudo-{split}-{how}', **common) for split, some in (('train', clip), ('held_out', unseen))}
-    for n, label in (labels or {}).items(): write_image(made['train']/'pseudo'/clip.name/'labels'/f'{clip.frames[n]}.png', np.asarray(label))
+    made = {split: write_pseudo_labels(segmenter.model, some, target/f'pseudo-{split}-{how}', **common) for split, some in (('train', seen), ('held_out', unseen))}
+    for n, label in (labels or {}).items(): write_image(made['train']/'pseudo'/where[n].name/'labels'/f'{n:06}.png', np.asarray(label))
     name = f'own-{weights}'
     recipe = Recipe(name='adapted', data=str(made['train']), split='pseudo', model=name, encoder_weights=None, steps=steps, seed=seed, lr=lr, batch_size=batch_size,
                     video_batch_size=min(2, batch_size), crop=crop, scale=scale, max_gap=max_gap, flow=flow, dropout=0.,
@@ -149,7 +163,7 @@ def adapt(
     model = copy.deepcopy(segmenter.model).cpu().float()
     model.load_state_dict(load_file(run/'model.safetensors'))
     after = Segmenter(model, segmenter.classes, segmenter.colors, segmenter.device, segmenter.batch_size)
-    truth, = ClipFolder(made['held_out']).clips('pseudo')
-    preds = [predict_clip(some.model, unseen, device=some.device, batch_size=some.batch_size) for some in (segmenter, after)]
-    before, now = (measure(pred, unseen, truth, flow) for pred in preds)
+    truth = ClipFolder(made['held_out']).clips('pseudo')
+    preds = [[predict_clip(some.model, clip, device=some.device, batch_size=some.batch_size) for clip in unseen] for some in (segmenter, after)]
+    before, now = (measure(each, unseen, truth, flow) for each in preds)
     return Adapted(after, run, unseen, before, now, *preds)
