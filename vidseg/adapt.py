@@ -18,11 +18,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .clips import Clip, ClipFolder, write_clip, write_dataset_info
 from .evaluation import predict_clip
-from .experiments import Recipe
+from .experiments import Recipe, digest
 from .flow import clip_flow
 from .metrics import MeanIoU, PixelAccuracy, TemporalConsistency
 from .models import MODELS
@@ -144,7 +144,9 @@ def adapt(
     Raises `ValueError` for labels of frames that are not among those to train on or that have another size, and as `split_video`, `write_pseudo_labels`, `train`."""
     target = Path(target).resolve()
     weights = hashlib.sha256(b''.join(v.detach().cpu().contiguous().numpy().tobytes() for v in segmenter.model.state_dict().values())).hexdigest()[:8]
-    how = hashlib.sha256(repr([weights, held_out, size, fps, max_frames, scales, threshold, sorted((n, np.asarray(y).tobytes()) for n, y in (labels or {}).items())]).encode()).hexdigest()[:8]
+    file = Path(source).stat() if Path(source).exists() else None      # what is made from another video, or of the same name, lies elsewhere
+    how = digest([weights, str(Path(source).resolve()), file and [file.st_size, file.st_mtime_ns], held_out, size, fps, max_frames, list(scales), threshold,
+                  sorted([n, np.asarray(y).tobytes().hex()] for n, y in (labels or {}).items())])
     folder = split_video(source, target/f'clips-{how}', segmenter, held_out, size, fps, max_frames)
     seen, unseen = folder.clips('train'), [clip for clip in folder.clips('held_out') if len(clip) > 1]
     where = {int(frame): clip for clip in seen for frame in clip.frames}

@@ -17,10 +17,10 @@ import torch
 from .evaluation import evaluate
 from .export import load_onnx
 from .flow import FLOW_METHODS, estimate_flow, flow_to_color
-from .predict import Segmenter, segment
+from .predict import Segmenter, find_run, segment
 from .results import METRICS
 from .video import video_frames, video_info, write_video
-from .workspace import pick_device, root
+from .workspace import pick_device
 
 # %% ../nbs/41_commands.ipynb #b48dd366
 def flow_video(
@@ -95,8 +95,7 @@ def main(
             done = segment(load_segmenter(given.pop('run'), **options), **given)
             print(f"{given['target']}: {done['frames']} frames in {done['seconds']:.1f} s, {done['real_time']:.2f}× real time")
         elif command == 'evaluate':
-            run = next((path for path in (Path(given['run']), root()/given['run'], root()/'runs'/given['run']) if (path/'recipe.json').exists()), Path(given['run']))
-            for name, value in evaluate(**given | dict(run=run)).items():
+            for name, value in evaluate(**given | dict(run=find_run(given['run']))).items():
                 kind = METRICS.get(name)
                 if kind and isinstance(value, float) and np.isfinite(value): print(f'{kind.name + kind.unit:24}{kind.text(value)}')
         else: print(flow_video(**given))

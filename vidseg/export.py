@@ -126,7 +126,7 @@ def export_onnx(
     return Path(path)
 
 # %% ../nbs/38_export.ipynb #18a5d4f5
-class OnnxNetwork(SegNet):
+class OnnxNetwork(nn.Module):
     "A network in an ONNX file, run by onnxruntime on the CPU."
     def __init__(self,
         file,              # path of the .onnx file, or its content
@@ -134,16 +134,17 @@ class OnnxNetwork(SegNet):
     ):
         "Raises `FileNotFoundError`, or `ValueError` for a file that is no network."
         import onnxruntime
-        super().__init__((0, 0, 0), (1, 1, 1))
+        super().__init__()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads or torch.get_num_threads(), 4
         if not isinstance(file, bytes) and not Path(file).exists(): raise FileNotFoundError(f'no such file: {file}')
         try: self.session = onnxruntime.InferenceSession(file if isinstance(file, bytes) else str(file), options, providers=['CPUExecutionProvider'])
         except Exception as error: raise ValueError(f'{file if not isinstance(file, bytes) else "the content"} is no ONNX network: {str(error).strip().splitlines()[0][:200]}') from None
 
-    def extract(self, image): raise NotImplementedError('an ONNX network is one piece')
-
-    def forward(self, image):
+    def forward(self,
+        image:Tensor, # (B,3,H,W) in 0..1
+    ) -> SegOutput: # its features are its scores
+        "The scores (B,C,H,W) at the size of the image."
         logits = torch.from_numpy(self.session.run(['logits'], {'image': image.float().contiguous().cpu().numpy()})[0])
         return SegOutput(logits, logits)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from .experiments import Experiment
-from .results import METRICS, SAME_CLASS, collect, compare, describe, note_provenance, paper_numbers, paper_table, verdict
+from .results import METRICS, SAME_CLASS, collect, compare, describe, note_provenance, paper_table, verdict
 from .workspace import atomic_write
 
 # %% ../nbs/30_report.ipynb #38ca4a63
