@@ -88,6 +88,7 @@ def evaluate(
     video:str|None=None,       # the split for TC, VC and Tsb, where it is another one
     images:str|None=None,      # a split of single labelled images, for a second mIoU
     stability:bool=False,      # Tsb as well (Table IV)
+    flip:bool=True,            # a second mIoU, averaged with the mirrored frames, as well (not of a keyframe or multi-frame method)
     data:str|Path|None=None,   # another clip folder with the same classes, relative to the root
     device:str|None=None,      # as for `pick_device`
     flow_cache:str|Path|None='data/flow', # where estimated flows are kept, relative to the root
@@ -118,7 +119,7 @@ def evaluate(
         if labels_count and not clip.labelled: raise ValueError(f'{clip.path} has no labels to compare with')
         if not video_counts: clip = _only_labelled(clip)
         label = torch.stack([torch.from_numpy(clip.label(i)) for i in clip.labelled]) if clip.labelled else None
-        for offset, (pred, averaged, fired) in enumerate(_predictions(model, clip, device, labels_count)):
+        for offset, (pred, averaged, fired) in enumerate(_predictions(model, clip, device, flip and labels_count)):
             if labels_count:
                 miou.update(pred[clip.labelled], label); accuracy.update(pred[clip.labelled], label)
                 if averaged is not None: mirrored.update(averaged[clip.labelled], label)
@@ -144,7 +145,7 @@ def evaluate(
         single = MeanIoU(C, **alone)
         for clip in folder.clips(images): single.update(predict_clip(model, clip, device=device), torch.stack([torch.from_numpy(clip.label(i)) for i in range(len(clip))]))
         result['images_miou'] = percent(single)
-    result |= dict(parameters=count_parameters(model), split=split, video=video, data=folder.name, flow=flow, images=images, stability=stability)
+    result |= dict(parameters=count_parameters(model), split=split, video=video, data=folder.name, flow=flow, images=images, stability=stability, flip=flip)
     own = data is None and split == 'val'
     with atomic_write(Path(run)/('metrics.json' if own else f'metrics-{folder.name}-{split}.json'), 'w') as file: json.dump(result, file, indent=1)
     return result

@@ -25,6 +25,7 @@ def digest(
 
 STILL = 'cross_entropy', 'single_frame'                             # loss terms that look at labelled frames only
 DISTILLATION = 'single_frame', 'pairwise_frame', 'multi_frame'      # those that compare with a teacher
+_LATER = dict(optimizer='sgd')                                       # fields that `Recipe` did not have from the beginning, with their defaults
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ class Recipe:
     crop: tuple[int, int]|None = None            # (H, W); None: the whole frame
     scale: tuple[float, float] = (.5, 2.)        # random scaling
     flip: bool = True                            # random horizontal flip
+    optimizer: str = 'sgd'                       # as the paper's, or 'adamw', whose step does not depend on the scale of the gradients: for a network one does not know
     lr: float = .01
-    momentum: float = .9
+    momentum: float = .9                         # of SGD
     weight_decay: float = 1e-4
     power: float = .9                            # lr × (1 − step/steps)^power
     aux_weight: float = .4                       # of each auxiliary head
@@ -66,7 +68,7 @@ class Recipe:
     def __post_init__(self):
         for name in ('crop', 'scale', 'networks'):
             if getattr(self, name) is not None: object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name, known in (('sampling', ('random', 'adjacent')), ('neighbours', ('one', 'both')), ('mixed_precision', ('no', 'bf16', 'fp16'))):
+        for name, known in (('sampling', ('random', 'adjacent')), ('neighbours', ('one', 'both')), ('optimizer', ('sgd', 'adamw')), ('mixed_precision', ('no', 'bf16', 'fp16'))):
             if getattr(self, name) not in known: raise ValueError(f"recipe '{self.name}': {name} '{getattr(self, name)}' is unknown; known are {', '.join(known)}")
         if self.terms.get('multi_frame') and self.neighbours != 'both': raise ValueError(f"recipe '{self.name}': multi_frame looks at frame_f and frame_b: set neighbours to 'both'")
         if self.needs_teacher and not self.teacher: raise ValueError(f"recipe '{self.name}': {', '.join(t for t in DISTILLATION if self.terms.get(t))} needs a teacher")
@@ -102,8 +104,9 @@ class Recipe:
 
     @property
     def folder(self) -> Path:
-        "Where the run lives: `runs/<name>-s<seed>-<digest>`."
-        return root()/'runs'/f'{self.name}-s{self.seed}-{digest(asdict(self))}'
+        "Where the run lives: `runs/<name>-s<seed>-<digest>`. A field that was added later counts where it is not at its default: finished runs keep their names."
+        settings = {name: value for name, value in asdict(self).items() if (name, value) not in _LATER.items()}
+        return root()/'runs'/f'{self.name}-s{self.seed}-{digest(settings)}'
 
     def save(self, path):
         with atomic_write(path, 'w') as file: file.write(json.dumps(asdict(self), indent=1) + '\n')
@@ -228,9 +231,10 @@ class Experiment:
         size = '' if self.data == 'cityscapes' or 'size' not in self.settings else ' --size ' + ' '.join(map(str, self.settings['size']))
         return f'python data_scripts/{self.data}.py <official folder> {self.folder()}{size}'
 
-    def evaluation(self) -> dict:
-        "What to evaluate on: keyword arguments of `evaluate`."
-        return self.settings['evaluate']
+    def evaluation(self, scheme:str|None=None) -> dict:
+        "What to evaluate on: keyword arguments of `evaluate`. A scheme that stands in one table only is evaluated for what that table shows."
+        shown = [table.get('evaluate', {}) for table in self.tables.values() if any(scheme in (row['scheme'], row['against']) for row in table['rows'])]
+        return {**self.settings['evaluate'], **(shown[0] if len(shown) == 1 else {})}
 
     def needed(self) -> list[str]:
         "The schemes that the profile's tables and claims compare, and can run; those of its own list, where it has one."

@@ -31,7 +31,7 @@ def evaluate_scheme(
     **options, # of `evaluate`: device, progress
 ) -> dict: # the metrics
     "The metrics of a finished run; made when they are missing or were made with other settings than `experiments.yaml` has now."
-    run, settings = experiment.recipe(scheme, seed).folder, experiment.evaluation()
+    run, settings = experiment.recipe(scheme, seed).folder, experiment.evaluation(scheme)
     file = run/'metrics.json'
     metrics = json.loads(file.read_text()) if file.exists() else {}
     if all(metrics.get(name) == value for name, value in settings.items()) and metrics: return metrics

@@ -113,7 +113,7 @@ def collect(
             if not file.exists():
                 raise FileNotFoundError(f'{file} is missing: scheme {scheme}, seed {seed} is not trained and evaluated yet')
             metrics = json.loads(file.read_text())
-            if changed := {k: v for k, v in experiment.evaluation().items() if metrics.get(k) != v}:
+            if changed := {k: v for k, v in experiment.evaluation(scheme).items() if metrics.get(k) != v}:
                 raise ValueError(f'{file} was evaluated with other settings than experiments.yaml now has ({changed}): evaluate it again')
             rows.append(dict(scheme=scheme, seed=seed, **metrics, **pace(experiment, scheme)))
     return pd.DataFrame(rows)

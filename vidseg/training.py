@@ -229,7 +229,9 @@ def train(
     terms = {name: TERMS[name](recipe).to(accelerator.device) if isinstance(TERMS[name], type) else TERMS[name] for name in weights_of}
     learned = nn.ModuleDict({name: term for name, term in terms.items() if isinstance(term, nn.Module)})
     with_student = [p for term in learned.values() if not hasattr(term, 'optimizer') for p in term.parameters()]
-    optimizer = torch.optim.SGD([*model.parameters(), *with_student], recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
+    trained = [*model.parameters(), *with_student]
+    if recipe.optimizer == 'adamw': optimizer = torch.optim.AdamW(trained, recipe.lr, weight_decay=recipe.weight_decay)
+    else: optimizer = torch.optim.SGD(trained, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(1 - step/recipe.steps, 0)**recipe.power)
     torch.manual_seed(recipe.seed + accelerator.process_index)  # each process has dropout masks of its own
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
