@@ -123,7 +123,7 @@ def train_and_evaluate(
 def time_networks(
     experiment:Experiment,
     schemes:list[str],    # each is timed as `Experiment.timed` says
-    repeats:int=5,        # times through the clip, of which every frame's median counts
+    repeats:int=3,        # times through the clip, of which every frame's median counts
     frames:int=20,        # of the first clip of the evaluation split
     device:str|None=None, # as for `pick_device`
     progress:bool=True,
