@@ -64,7 +64,7 @@ def job(scheme, seed):
     "The executed notebook that a run is made in; its name changes with the recipes, the seeds and the evaluation."
     made = members(scheme, seed)
     names = list(dict.fromkeys(name for name, _ in made if len(made) == 1 or not name.startswith("pretrain@")))
-    return f"{executed}/{names[0]}{'-etc' if names[1:] else ''}-{digest([[experiment.recipe(*run).folder.name for run in made], experiment.evaluation(names[-1])])}.ipynb"
+    return f"{executed}/{names[0]}{'-etc' if names[1:] else ''}-{digest([[experiment.recipe(*run).folder.name, experiment.evaluation(run[0])] for run in made])}.ipynb"
 
 def pseudo_job(labels): return f"{executed}/{os.path.basename(labels)}.ipynb"
 
