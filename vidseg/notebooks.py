@@ -8,6 +8,7 @@ __all__ = ['run_notebook', 'main']
 # %% ../nbs/34_notebooks.ipynb #55b1456c
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,6 +31,12 @@ class _Ticker:
     def flush(self): pass
 
 
+def _kernel_config(folder):
+    "Settings of a kernel that is talked to by sockets in `folder`."
+    from traitlets.config import Config
+    return Config(KernelManager=dict(transport='ipc' if os.name == 'posix' else 'tcp', connection_file=str(Path(folder)/'kernel.json')))
+
+
 def run_notebook(
     notebook:str,        # name under `nbs/experiments`, e.g. 'train'
     output:str|Path,     # the executed notebook
@@ -46,9 +53,10 @@ def run_notebook(
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_suffix('.partial.ipynb')
     os.environ.setdefault('PLOTLY_RENDERER', 'plotly_mimetype+notebook_connected') # no copy of plotly.js in every notebook
-    papermill.execute_notebook(str(source), str(partial), parameters=parameters, progress_bar=False, cwd=str(root()), kernel_name='python3',
-                               stdout_file=sys.stdout, stderr_file=_Ticker(sys.stderr),
-                               extra_arguments=['--IPKernelApp.log_level=50']) # the kernel's own chatter
+    with tempfile.TemporaryDirectory(prefix='vidseg-') as folder:
+        papermill.execute_notebook(str(source), str(partial), parameters=parameters, progress_bar=False, cwd=str(root()), kernel_name='python3',
+                                   stdout_file=sys.stdout, stderr_file=_Ticker(sys.stderr), config=_kernel_config(folder),
+                                   extra_arguments=['--IPKernelApp.log_level=50']) # the kernel's own chatter
     os.replace(partial, output)
     return output
 
