@@ -68,6 +68,7 @@ def main(
     arguments = sys.argv[1:] if arguments is None else arguments
     if len(arguments) < 2: raise SystemExit('usage: vidseg-run NOTEBOOK OUTPUT name=value …')
     notebook, output, *pairs = arguments
+    sys.modules.setdefault('rfc3987_syntax', None) # jsonschema would parse a grammar of web addresses on import, 1.3 of 1.6 s that papermill takes to load; no notebook has one to check
     try: run_notebook(notebook, output, **read_settings(pairs))
     except Exception as error:
         if type(error).__name__ == 'PapermillExecutionError':
