@@ -18,7 +18,7 @@ from .metrics import MeanIoU, PixelAccuracy, TemporalConsistency, VideoConsisten
 from .models import count_parameters
 from .propagation import VideoNet
 from .stability import TemporalStability
-from .training import load_run
+from .training import load_run, run_classes
 from .workspace import atomic_write, pick_device, root
 
 # %% ../nbs/27_evaluation.ipynb #7af66002
@@ -99,14 +99,14 @@ def evaluate(
     A keyframe method goes through every clip once for each place of its key frames; `key_drop` is how much less consistent it is between two frames of which
     the second is a key frame, in points of TC. (0 where all frames are alike: of a per-frame network, and of a method that computes something anew on every frame.)
 
-    Raises `ValueError` for another class list and for a split without labels."""
+    Raises `ValueError` for another class list and for a split without labels, `FileNotFoundError` for a clip folder that is not here."""
     from tqdm import tqdm
     device = pick_device(device)
     model, recipe = load_run(run)
-    folder = ClipFolder(root()/(data or recipe.data))
-    trained_on = ClipFolder(root()/recipe.data)
-    if folder.classes != trained_on.classes:
-        raise ValueError(f'{folder.path} has the classes {folder.classes}, the run {Path(run).name} was trained on {trained_on.classes}')
+    if not data and not (root()/recipe.data).exists():
+        raise FileNotFoundError(f'{recipe.data}, which the run {Path(run).name} was trained on, is not here: name another clip folder with its classes, or make it (`make reproduce` makes those of the experiments)')
+    folder, (classes, _) = ClipFolder(root()/(data or recipe.data)), run_classes(run)
+    if folder.classes != classes: raise ValueError(f'{folder.path} has the classes {folder.classes}, the run {Path(run).name} was trained on {classes}')
     model = model.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
     C, cache = folder.num_classes, flow_cache and root()/flow_cache
     alone = dict(sync_on_compute=False)       # every process that evaluates sees all of the data

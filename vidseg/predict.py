@@ -8,7 +8,6 @@ __all__ = ['wrap_network', 'distinct_colors', 'find_run', 'Segmenter', 'segment'
 # %% ../nbs/37_predict.ipynb #25505382
 import colorsys
 import itertools
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from .networks import SegNet
 from .pictures import overlay
 from .propagation import VideoNet
-from .training import load_run
+from .training import load_run, run_classes
 from .video import VIDEO_CODECS, video_frames, video_info, write_image, write_video
 from .workspace import atomic_folder, pick_device, root
 
@@ -84,11 +83,8 @@ class Segmenter:
         **options,    # of `Segmenter`: device, batch_size
     ) -> 'Segmenter':
         "The network of a finished run. Raises `FileNotFoundError` where there is none, `ValueError` where it is broken."
-        from safetensors import safe_open
-        folder = find_run(run)
-        model, _ = load_run(folder)
-        with safe_open(folder/'model.safetensors', 'pt') as file: about = {name: json.loads(text) for name, text in file.metadata().items()}
-        return cls(model, about['classes'], about['colors'], **options)
+        run = find_run(run)
+        return cls(load_run(run)[0], *run_classes(run), **options)
 
     @torch.inference_mode()
     def logits(self,
