@@ -89,7 +89,7 @@ def _weights_digest(segmenter):
 
 
 def label_video(
-    segmenter:Segmenter,     # one's own network with its classes
+    segmenter:Segmenter,     # one's own network with its classes, or a better one with the same
     source:str|Path,         # a video file or a folder of images
     target:str|Path,         # working folder; what is there is not made again
     labels:Mapping|None=None, # {frame number: (H,W) uint8 class ids, 255 = unknown}: a few frames that were labelled by hand; they replace pseudo labels

@@ -32,9 +32,10 @@ class _Ticker:
 
 
 def _kernel_config(folder):
-    "Settings of a kernel that is talked to by sockets in `folder`."
+    "Settings of a kernel that is talked to by sockets in `folder`; by ports where there are none, or where the path is longer than a socket's may be (104 bytes on some systems)."
     from traitlets.config import Config
-    return Config(KernelManager=dict(transport='ipc' if os.name == 'posix' else 'tcp', connection_file=str(Path(folder)/'kernel.json')))
+    sockets = os.name == 'posix' and len(os.fsencode(folder)) < 80
+    return Config(KernelManager=dict(transport='ipc' if sockets else 'tcp', connection_file=str(Path(folder)/'kernel.json')))
 
 
 def run_notebook(

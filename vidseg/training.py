@@ -124,7 +124,7 @@ def save_weights(
 def run_classes(
     run:str|Path, # run folder
 ) -> tuple[list, list]: # names of the classes, colours (R, G, B)
-    "The classes of a finished run, as they stand in its weights' file. Raises `FileNotFoundError` when it is not finished."
+    "The classes of a finished run, as they stand in its weights' file. Raises `FileNotFoundError` when it is not finished, `ValueError` where they stand nowhere."
     from safetensors import safe_open
     run = Path(run)
     if not (run/'model.safetensors').exists():
