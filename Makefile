@@ -27,7 +27,7 @@ test: .venv/ready             ## all tests; those that measure speed run alone
 	@$(BIN)/python -m pytest -n $(CORES) -m "not alone" && $(BIN)/python -m pytest -m alone
 
 lab: .venv/ready              ## JupyterLab on the notebooks; begin with nbs/explore/start.ipynb
-	@$(BIN)/jupyter lab nbs/explore/start.ipynb
+	@$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/nbs/explore/start.ipynb
 
 export: .venv/ready           ## notebooks to package
 	@$(BIN)/nbdev_clean && $(BIN)/nbdev_export
