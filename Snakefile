@@ -5,7 +5,7 @@
 import json
 import os
 
-from vidseg.experiments import Experiment, digest, seed_list
+from vidseg.training.experiments import Experiment, digest, seed_list
 from vidseg.workspace import root
 
 workdir: str(root())
@@ -122,7 +122,7 @@ for notebook, made in jobs.items(): # those that others wait for come first, the
 for labels, (teacher, world) in pseudo.items():
     rule:
         name: os.path.basename(labels)
-        input: job(experiment.rival(teacher), world), job(teacher, world), clips_of(world, experiment.settings["pseudo"]["split"])
+        input: job(experiment.baseline(teacher), world), job(teacher, world), clips_of(world, experiment.settings["pseudo"]["split"])
         output: pseudo_job(labels)
         priority: 90
         threads: threads_each

@@ -43,8 +43,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from vidseg.clips import ClipFolder, write_dataset_info
-from vidseg.video import read_image, write_image
+from vidseg.data.clips import ClipFolder, write_dataset_info
+from vidseg.data.video import read_image, write_image
 from vidseg.workspace import atomic_folder, atomic_write, few, link, root
 
 OFFICIAL = 'https://www.cityscapes-dataset.com'

@@ -44,9 +44,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from vidseg.clips import ClipFolder, write_dataset_info
-from vidseg.faces import FaceWorld
-from vidseg.video import read_image, write_image
+from vidseg.data.clips import ClipFolder, write_dataset_info
+from vidseg.data.faces import FaceWorld
+from vidseg.data.video import read_image, write_image
 from vidseg.workspace import atomic_folder, few, link, root
 
 OFFICIAL = 'https://github.com/mapleandfire/300VW-Mask'

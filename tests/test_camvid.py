@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from vidseg.clips import ClipFolder
-from vidseg.video import read_image, write_image
+from vidseg.data.clips import ClipFolder
+from vidseg.data.video import read_image, write_image
 from vidseg.workspace import root
 
 spec = importlib.util.spec_from_file_location('camvid', root()/'data_scripts'/'camvid.py')

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from vidseg.clips import ClipFolder
-from vidseg.video import read_image, write_image
+from vidseg.data.clips import ClipFolder
+from vidseg.data.video import read_image, write_image
 from vidseg.workspace import root
 
 spec = importlib.util.spec_from_file_location('cityscapes', root()/'data_scripts'/'cityscapes.py')

@@ -36,7 +36,7 @@ def run(root, *command, threads=1, cpu=False, **options):
 
 def prepare(root, *splits):
     for split in splits:
-        done = run(root, sys.executable, '-c', f"from vidseg.experiments import Experiment; Experiment('smoke').prepare('{split}')")
+        done = run(root, sys.executable, '-c', f"from vidseg.training.experiments import Experiment; Experiment('smoke').prepare('{split}')")
         assert done.returncode == 0, done.stderr
 
 
@@ -143,7 +143,7 @@ def descendants(pid):
 def test_killed_and_resumed(root):
     "`kill -9` in the middle of a training, then the same command: the weights are those of an uninterrupted run, bit for bit."
     prepare(root, 'train')
-    command = [sys.executable, '-c', f"import vidseg.pipeline as p; p.train.__defaults__ = (7, *p.train.__defaults__[1:]); p.main({TRAIN})"]
+    command = [sys.executable, '-c', f"import vidseg.training.pipeline as p; p.train.__defaults__ = (7, *p.train.__defaults__[1:]); p.main({TRAIN})"]
     assert run(root, *command).returncode == 0
     reference, log = load_file(the_run(root)/'model.safetensors'), (the_run(root)/'log.csv').read_text()
     shutil.rmtree(root/'runs')
@@ -171,7 +171,7 @@ def test_two_processes(root):
     content['profiles']['smoke']['street']['networks']['teacher']['model'] = content['profiles']['smoke']['street']['recipe']['model']
     file.write_text(yaml.safe_dump(content, sort_keys=False))
     settings = ['profile=smoke', 'scheme=PF+MF+TL', 'seed=0', 'steps=5', 'dropout=0']
-    (root/'double.py').write_text(f"import torch\ntorch.set_default_dtype(torch.float64)\nimport vidseg.pipeline as p\np.main({settings})\n")
+    (root/'double.py').write_text(f"import torch\ntorch.set_default_dtype(torch.float64)\nimport vidseg.training.pipeline as p\np.main({settings})\n")
     curves = []
     for processes, launcher in ((1, [sys.executable]), (2, [BIN/'torchrun', '--nproc_per_node', 2, '--master_port', 29517])):
         done = run(root, *launcher, 'double.py', cpu=True, timeout=600)
@@ -188,7 +188,7 @@ def test_two_processes(root):
 def test_full_disk(root):
     "A checkpoint that does not fit on the disk: one clear line, and the previous checkpoint survives and can be resumed."
     prepare(root, 'train')
-    code = ("import resource, signal, vidseg.pipeline as p, vidseg.training as t\n"
+    code = ("import resource, signal, vidseg.training.pipeline as p, vidseg.training.training as t\n"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
             "t.train.__defaults__ = (5, *t.train.__defaults__[1:])\n"
             "keep = t.save_checkpoint\n"
@@ -202,7 +202,7 @@ def test_full_disk(root):
     last = done.stderr.strip().splitlines()[-1]
     assert 'checkpoint-0000010: the checkpoint could not be written' in last and 'checkpoint-0000005 is kept' in last, done.stderr[-2000:]
     assert [path.name for path in the_run(root).glob('checkpoint-*')] == ['checkpoint-0000005']
-    assert run(root, sys.executable, '-c', f'import vidseg.pipeline as p; p.main({TRAIN})').returncode == 0
+    assert run(root, sys.executable, '-c', f'import vidseg.training.pipeline as p; p.main({TRAIN})').returncode == 0
     assert made_by(root)['resumed_from'] == 5
 
 

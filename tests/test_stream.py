@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vidseg.street import StreetWorld
-from vidseg.video import video_info, write_video
+from vidseg.data.street import StreetWorld
+from vidseg.data.video import video_info, write_video
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = ROOT/'nbs'/'explore'/'checkpoints'/'full'
@@ -24,7 +24,7 @@ def video(path, frames):
 
 def peak(source, target):
     "The largest resident memory of the command, in MB."
-    script = ('import resource, sys\nfrom vidseg.commands import main\nmain(sys.argv[1:])\n'
+    script = ('import resource, sys\nfrom vidseg.use.commands import main\nmain(sys.argv[1:])\n'
               'print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024)')
     done = subprocess.run([sys.executable, '-c', script, 'segment', source, target, '--run', RUN], cwd=ROOT, env=os.environ | dict(OMP_NUM_THREADS='1'), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
