@@ -18,6 +18,21 @@ def _l2(log_p, q): return (log_p.exp() - q).square().sum(1, keepdim=True)
 DIVERGENCES = {'kl': _kl, 'l2': _l2} # name → function of log q_t (B,C,H,W) and the warped q_{t+k} (B,C,H,W), giving (B,1,H,W)
 
 # %% ../../nbs/5_losses/01_temporal.ipynb #a8ccb1c2
+def _known_divergence(name):
+    if name not in DIVERGENCES: raise ValueError(f"divergence '{name}' is unknown; known are {', '.join(DIVERGENCES)}")
+    return name
+
+
+def _per_pixel(logits_t, logits_s, flow, frame_t, frame_s, divergence):
+    "V · KL of every pixel, and which pixels have a partner inside the frame; both (B,1,H,W). Arguments as for `temporal_loss`."
+    distance_of = DIVERGENCES[_known_divergence(divergence)]
+    flow = flow.detach()
+    logits_t, logits_s = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (logits_t, logits_s)) # half precision is not enough
+    q_s, inside = warp(logits_s.softmax(1), flow)
+    weight = occlusion_mask(frame_t, warp(frame_s, flow)[0]).detach()*inside
+    return weight*distance_of(logits_t.log_softmax(1), q_s), inside
+
+
 def temporal_loss(
     logits_t:Tensor,       # (B,C,H,W) logits on frame t
     logits_s:Tensor,       # (B,C,H,W) logits on frame s = t+k
@@ -26,15 +41,12 @@ def temporal_loss(
     frame_s:Tensor,        # (B,3,H,W) RGB in 0..1
     divergence:str='kl',   # 'kl' (the paper, equation 3) or 'l2' (squared error, the conference version)
 ) -> Tensor: # scalar ≥ 0
-    "Motion-guided temporal consistency loss (equation 3): the mean over pixels of V · KL(q_t ‖ q_s warped onto t). Raises `ValueError` for an unknown divergence."
-    if divergence not in DIVERGENCES: raise ValueError(f"divergence '{divergence}' is unknown; known are {', '.join(DIVERGENCES)}")
-    flow = flow_t_to_s.detach()
-    logits_t, logits_s = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (logits_t, logits_s)) # half precision is not enough here
-    q_s, inside = warp(logits_s.softmax(1), flow)
-    weight = occlusion_mask(frame_t, warp(frame_s, flow)[0]).detach()*inside
-    distance = DIVERGENCES[divergence](logits_t.log_softmax(1), q_s)
+    """Motion-guided temporal consistency loss (equation 3): the mean over pixels of V · KL(q_t ‖ q_s warped onto t).
+
+    Raises `ValueError` for an unknown divergence."""
+    loss, inside = _per_pixel(logits_t, logits_s, flow_t_to_s, frame_t, frame_s, divergence)
     pixels = inside.sum((1, 2, 3)).clamp_min(1)
-    return ((weight*distance).sum((1, 2, 3))/pixels).mean()
+    return (loss.sum((1, 2, 3))/pixels).mean()
 
 # %% ../../nbs/5_losses/01_temporal.ipynb #a586610c
 class TemporalLoss(nn.Module):
@@ -43,8 +55,7 @@ class TemporalLoss(nn.Module):
         divergence:str='kl', # 'kl' (the paper) or 'l2' (the conference version)
     ):
         super().__init__()
-        if divergence not in DIVERGENCES: raise ValueError(f"divergence '{divergence}' is unknown; known are {', '.join(DIVERGENCES)}")
-        self.divergence = divergence
+        self.divergence = _known_divergence(divergence)
 
     def forward(self, logits_t:Tensor, logits_s:Tensor, flow_t_to_s:Tensor, frame_t:Tensor, frame_s:Tensor) -> Tensor:
         return temporal_loss(logits_t, logits_s, flow_t_to_s, frame_t, frame_s, self.divergence)
@@ -61,6 +72,5 @@ def temporal_map(
     divergence:str='kl',# 'kl' or 'l2'
 ) -> Tensor: # (H,W) ≥ 0, NaN where the point leaves the frame
     "The temporal loss of every pixel (equation 3): its mean is `temporal_loss`."
-    q_s, inside = warp(logits_s.softmax(1), flow_t_to_s)
-    loss = occlusion_mask(frame_t, warp(frame_s, flow_t_to_s)[0])*DIVERGENCES[divergence](logits_t.log_softmax(1), q_s)
+    loss, inside = _per_pixel(logits_t, logits_s, flow_t_to_s, frame_t, frame_s, divergence)
     return torch.where(inside, loss, torch.nan)[0, 0]

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from .accuracy import _LabelMetric, as_bytes
+from .accuracy import LabelMetric, as_bytes
 
 # %% ../../nbs/6_metrics/03_stability.ipynb #18341c43
 @lru_cache(maxsize=None)
@@ -213,7 +213,7 @@ def stability(
     return _stability(_context(mask_a), _context(mask_b))
 
 # %% ../../nbs/6_metrics/03_stability.ipynb #6fcce468
-class TemporalStability(_LabelMetric):
+class TemporalStability(LabelMetric):
     "Temporal stability Tsb (DAVIS 2016; Table IV), 0…`scale`, lower is better: do the outlines of the classes keep their shape?"
     higher_is_better = False
 

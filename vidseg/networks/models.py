@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from .bisenet import BiSeNetV2
 from .espnet import ESPNetV2, espnet_weights
 from .hardnet import FCHarDNet
-from .segnet import SMP_ARCHITECTURES, MultiScaleNet, PSPNet, SegOutput, SmpNet, did_you_mean, count_parameters
-from ..workspace import and_more
+from .pspnet import MultiScaleNet, PSPNet
+from .segnet import SegOutput, count_parameters
+from .smp import SMP_ARCHITECTURES, SmpNet
+from ..workspace import and_more, did_you_mean
 
 _all_ = ['SegOutput', 'count_parameters']
 
