@@ -72,7 +72,7 @@ def inconsistency(
     "Where a prediction disagrees with the next one, followed along the flow; points that become hidden count, as they do in the paper's TC."
     import torch
     from vidseg.motion.flow import clip_flow
-    from vidseg.metrics.accuracy import warp_labels
+    from vidseg.metrics.consistency import warp_labels
     flows = torch.stack([clip_flow(clip, i, i + 1, flow, root()/'data/flow') for i in range(len(clip) - 1)])
     there = warp_labels(pred[1:], flows)
     return torch.where(there == 255, 255, (there != pred[:-1]).to(torch.uint8)).to(torch.uint8)

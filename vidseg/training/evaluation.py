@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from ..data.clips import Clip, ClipFolder
 from ..motion.flow import clip_flow
-from ..metrics.accuracy import MeanIoU, PixelAccuracy, TemporalConsistency, VideoConsistency
+from ..metrics.accuracy import MeanIoU, PixelAccuracy
+from ..metrics.consistency import TemporalConsistency, VideoConsistency
 from ..networks.models import count_parameters
-from ..keyframes.propagation import VideoNet
+from ..keyframes.base import VideoNet
 from ..metrics.stability import TemporalStability
 from .training import load_run, run_classes
 from ..workspace import atomic_write, pick_device, root

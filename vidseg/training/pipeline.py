@@ -18,7 +18,7 @@ from ..data.clips import ClipFolder
 from .evaluation import evaluate
 from .experiments import Experiment, Recipe, read_settings, seed_list
 from ..motion.flow import FLOW_METHODS
-from ..keyframes.models import PerFrame, latencies
+from ..keyframes.latency import PerFrame, latencies
 from .pseudo import file_digest, write_pseudo_labels
 from .training import load_run, train
 from ..workspace import atomic_write, pick_device, provenance, root

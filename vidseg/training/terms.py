@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.clips import ClipFolder
-from ..losses.distill import MultiFrameLoss, SingleFrameLoss, pairwise_frame_loss
+from ..losses.multi_frame import MultiFrameLoss
+from ..losses.single_frame import SingleFrameLoss
+from ..losses.pairwise import pairwise_frame_loss
 from .experiments import Recipe
 from ..networks.models import SegOutput
 from ..losses.temporal import temporal_loss

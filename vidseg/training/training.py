@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader
 
 from ..data.clips import Clip, ClipFolder
-from ..losses.distill import average_gradients
+from ..losses.single_frame import average_gradients
 from .experiments import Recipe
 from ..keyframes.models import create_keyframe_method
 from ..networks.models import create_model

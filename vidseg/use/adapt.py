@@ -24,7 +24,8 @@ from ..data.clips import Clip, ClipFolder, write_clip, write_dataset_info
 from ..training.evaluation import predict_clip
 from ..training.experiments import Recipe, digest
 from ..motion.flow import clip_flow
-from ..metrics.accuracy import MeanIoU, PixelAccuracy, TemporalConsistency
+from ..metrics.accuracy import MeanIoU, PixelAccuracy
+from ..metrics.consistency import TemporalConsistency
 from ..networks.models import MODELS
 from .predict import Segmenter
 from ..training.pseudo import write_pseudo_labels

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from ..data.clips import Clip
-from ..losses.distill import self_similarity
+from ..losses.multi_frame import self_similarity
 from ..paper.figures import COLORS, read_log
 from ..motion.flow import FLOW_METHODS, clip_flow, flow_to_color
-from ..metrics.accuracy import TemporalConsistency
+from ..metrics.consistency import TemporalConsistency
 from ..data.pictures import colorize, grid, heat, overlay, to_image
 from .predict import Segmenter
-from ..paper.qualitative import flicker_map
+from ..metrics.consistency import flicker_map
 from ..paper.results import find_runs
 from ..losses.temporal import temporal_map
 from ..motion.warp import occlusion_mask, warp

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..networks.segnet import SegNet
 from ..data.pictures import overlay
-from ..keyframes.propagation import VideoNet
+from ..keyframes.base import VideoNet
 from ..training.training import load_run, run_classes
 from ..data.video import VIDEO_CODECS, video_frames, video_info, write_image, write_video
 from ..workspace import atomic_folder, pick_device, root
