@@ -142,5 +142,5 @@ class Recipe:
         "The recipe of a JSON file, of an earlier version, too."
         settings = json.loads(Path(path).read_text())
         new_names = {old: new for new, old in _OLD_NAMES.items()}
-        terms = {new_names.get(term, term): weight for term, weight in settings['terms'].items()}
+        terms = {new_names.get(term, term): weight for term, weight in settings.get('terms', {'cross_entropy': 1.}).items()}
         return cls.of(**settings | dict(terms=terms))

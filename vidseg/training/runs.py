@@ -83,7 +83,7 @@ class Run:
         "How far it is."
         if self.weights.exists(): return 'there'
         if self._failure_file.exists(): return 'failed'
-        return 'begun' if self.checkpoints() else 'to be trained'
+        return 'begun' if self._recipe_file.exists() else 'to be trained'
 
     @property
     def recipe(self) -> Recipe:
@@ -157,6 +157,10 @@ class Run:
         "What made it: commit, versions, device, processes, the step that it was resumed from."
         return json.loads(self._provenance_file.read_text())
 
+    def note_provenance(self, made_by:dict):
+        "Keep what made it."
+        _write_json(self._provenance_file, made_by)
+
     def log(self) -> list[dict]: # step, lr, total and the terms, a row a step; empty where there is none yet
         "Every term of every step so far."
         if not self.log_file.exists(): return []
@@ -212,8 +216,7 @@ class Run:
     ):
         "Note what made it, write its weights with the names and colours of its classes, remove the checkpoints."
         from safetensors.torch import save
-        _write_json(self._provenance_file, provenance)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.note_provenance(provenance)
         about = dict(classes=json.dumps(list(clips.classes)), colors=json.dumps(clips.colors.tolist()))
         weights = {name: value.contiguous() for name, value in model.state_dict().items()}
         with atomic_write(self.weights) as file: file.write(save(weights, about))
