@@ -9,7 +9,7 @@ __all__ = ['REACH', 'BACK', 'TORSO', 'NECK', 'SKIN', 'EAR', 'NOSE', 'HAIR', 'LOC
 import cv2
 import numpy as np
 
-from .street import StreetWorld
+from .camera import World, pinhole, wave
 from .textures import clouds, vary
 
 # %% ../../nbs/1_data/07_faces.ipynb #43d46bdc
@@ -119,11 +119,12 @@ def _paint_rest(rng, who, texels=384):
             EAR: skin*(.95, .86, .85, 1), NOSE: skin, HAIR: hair, LOCKS: hair*(.8, .8, .8, 1), GLASSES: glasses, MOUTH: inner}
 
 # %% ../../nbs/1_data/07_faces.ipynb #9696fee8
-class FaceWorld:
+class FaceWorld(World):
     "A talking, turning head in front of a room: one clip, determined by its seed and size."
     name = 'face'
     classes = ['background', 'skin', 'eyes', 'outer mouth', 'inner mouth']   # the order of 300VW-Mask
     colors = [[60, 60, 60], [230, 159, 0], [86, 180, 233], [213, 94, 0], [240, 228, 66]]   # of Okabe and Ito
+    least = 32
 
     def __init__(self,
         seed:int,                          # the clip; the same seed gives the same pixels
@@ -132,13 +133,14 @@ class FaceWorld:
         fps:float=30.,                     # frames a second (300VW: 30)
         noise:float=1.,                    # strength of sensor noise, exposure flicker and motion blur; 0 gives clean frames
     ):
-        self.seed, self.size, self.length, self.fps, self.noise = seed, tuple(size), length, fps, noise
+        super().__init__(seed, size, length, fps, noise)
         H, W = self.size
-        if H < 32 or W < 32: raise ValueError(f'size {self.size}: a face needs at least 32×32 pixels')
-        self.K = np.array([[2.8*min(H, W), 0, (W - 1)/2], [0, 2.8*min(H, W), (H - 1)/2], [0, 0, 1.]])
+        self.K = pinhole(2.8*min(H, W), (W - 1)/2, (H - 1)/2)
         self._seen, rng = {}, np.random.default_rng([seed, 13])
         self.who = _person(rng)
-        self._build(rng), self._act(rng), self._paint(np.random.default_rng([seed, 17]))
+        self._build(rng)
+        self._act(rng)
+        self._paint(np.random.default_rng([seed, 17]))
 
     def _build(self, rng):
         "The ellipsoids: (surface, centre, axes, tilt about x) in cm, from the middle of the head; and the light."
@@ -161,14 +163,14 @@ class FaceWorld:
     def _act(self, rng):
         "In all frames: the pose of head and body, speech, blinks, brows, gaze, and the exposure."
         n, t = self.length, np.arange(self.length)/self.fps
-        def wave(amplitude, low, high): return amplitude*np.sin(2*np.pi*rng.uniform(low, high)*t + rng.uniform(0, 6.3))
-        yaw = rng.uniform(-.3, .3) + wave(rng.uniform(.1, .35), .3, .9) + wave(.03, 1, 3)
-        pitch = rng.uniform(-.08, .12) + wave(rng.uniform(.02, .12), .5, 1.5) + wave(.015, 2, 4)
-        self.angles = np.stack([pitch, -yaw, rng.uniform(-.08, .08) + wave(rng.uniform(.02, .10), .3, 1)], 1)   # about x, y, z
+        def sway(amplitude, low, high): return wave(t, amplitude, rng.uniform(low, high), rng.uniform(0, 6.3))
+        yaw = rng.uniform(-.3, .3) + sway(rng.uniform(.1, .35), .3, .9) + sway(.03, 1, 3)
+        pitch = rng.uniform(-.08, .12) + sway(rng.uniform(.02, .12), .5, 1.5) + sway(.015, 2, 4)
+        self.angles = np.stack([pitch, -yaw, rng.uniform(-.08, .08) + sway(rng.uniform(.02, .10), .3, 1)], 1)   # about x, y, z
         follow = .06*self.noise*rng.standard_normal((2, n)) - 12*np.stack([.75*np.sin(yaw), .6*np.sin(pitch)])   # a hand-held camera
-        far = rng.uniform(56, 66)*(1 + wave(rng.uniform(.01, .08), .2, .7))
-        self.body = np.stack([wave(rng.uniform(.3, 1.5), .3, .8) + follow[0], wave(rng.uniform(.2, .9), .3, .9) + follow[1] - 4.2, far], 1)
-        self.room = np.stack([wave(2, .1, .4) + 1.5*follow[0], wave(1, .1, .4) + 1.5*follow[1], np.full(n, 150.)], 1)
+        far = rng.uniform(56, 66)*(1 + sway(rng.uniform(.01, .08), .2, .7))
+        self.body = np.stack([sway(rng.uniform(.3, 1.5), .3, .8) + follow[0], sway(rng.uniform(.2, .9), .3, .9) + follow[1] - 4.2, far], 1)
+        self.room = np.stack([sway(2, .1, .4) + 1.5*follow[0], sway(1, .1, .4) + 1.5*follow[1], np.full(n, 150.)], 1)
         self.open, self.blink = np.zeros(n), np.zeros(n)
         start, when = rng.uniform(-.15, .1), rng.uniform(.1, .75)*t[-1]
         while start < t[-1]:                          # syllables: the mouth opens and closes 4 to 6 times a second
@@ -178,9 +180,9 @@ class FaceWorld:
         while when < t[-1] + .1:                      # one blink or more, each of about a fifth of a second
             self.blink = np.maximum(self.blink, np.clip(1.5 - 1.5*np.abs(t - when)/rng.uniform(.07, .1), 0, 1))
             when += rng.uniform(.5, 3)
-        self.raised, self.smile = np.clip(wave(.05, .4, 1.2), -.012, .05), wave(.03, .2, .6)
+        self.raised, self.smile = np.clip(sway(.05, .4, 1.2), -.012, .05), sway(.03, .2, .6)
         jumps = (t[:, None] > rng.uniform(0, t[-1], 2)) @ rng.normal(0, (.025, .006), (2, 2))   # saccades
-        self.gaze = np.clip(jumps + np.stack([wave(.04, .3, .8) - .15*yaw, wave(.012, .3, .8)], 1), (-.075, -.022), (.075, .022))
+        self.gaze = np.clip(jumps + np.stack([sway(.04, .3, .8) - .15*yaw, sway(.012, .3, .8)], 1), (-.075, -.022), (.075, .022))
         flicker = np.convolve(.05*rng.standard_normal(n), .8**np.arange(n))[:n] + .03*rng.standard_normal(n)
         self.exposure, self.sigma = np.exp(self.noise*flicker), self.noise*rng.uniform(.02, .06)
 
@@ -195,7 +197,7 @@ class FaceWorld:
 
     def _affine(self, t):
         "(Q,3,3) and (Q,3): X = F n + T for every ellipsoid and, last, for the room, where n = (u, v, 0)."
-        if not 0 <= t < self.length: raise IndexError(f'frame {t}: this clip has frames 0 to {self.length - 1}')
+        self._check_frame(t)
         x, y, z = (cv2.Rodrigues(angle)[0] for angle in np.diag(self.angles[t]))
         turn, joint, shape = y @ x @ z, np.array([0, 8, 3.]), self._shape.copy()           # the head turns about a joint in the neck
         shape[self._half > 0, 1] *= 1 + .38*self.open[t]                                   # and the chin goes down with the jaw
@@ -283,8 +285,6 @@ class FaceWorld:
         "Pixels (u, v) and depth in frame `t2` of the points seen in frame `t`, row by row."
         x, y, z = self.K @ self._place(t2, *self._look(t)[1:])
         return x/z, y/z, z
-
-    render = StreetWorld.render   # the same camera: exposure, motion blur, sensor noise
 
     def label(self,
         t:int, # frame number

@@ -17,8 +17,8 @@ def clouds(
     cells:int,  # pixels between two random values: the size of a cloud
 ) -> np.ndarray: # (height,width) float32, about normal
     "Smooth noise: random cells, cubically interpolated."
-    return cv2.resize(rng.standard_normal((max(2, height//cells), max(2, width//cells))).astype(np.float32), (width, height),
-                      interpolation=cv2.INTER_CUBIC)
+    values = rng.standard_normal((max(2, height//cells), max(2, width//cells))).astype(np.float32)
+    return cv2.resize(values, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def canvas(
@@ -36,7 +36,8 @@ def vary(
     amount:float=.12,# relative spread
 ) -> np.ndarray: # (3,) in 0..1
     "A colour near `color`."
-    return np.clip(np.asarray(color) * (1 + amount*rng.standard_normal()) + .4*amount*rng.standard_normal(3), .02, .98)
+    brightness = 1 + amount*rng.standard_normal()
+    return np.clip(np.asarray(color)*brightness + .4*amount*rng.standard_normal(3), .02, .98)
 
 
 def mips(
@@ -83,7 +84,8 @@ def leaves(
 ) -> np.ndarray: # (h,w,4) RGBA, premultiplied
     "Foliage: dark and light green specks, darker below."
     img = canvas(h, w, vary(rng, (.22, .36, .14)))
-    img[..., :3] *= (1 + .28*clouds(rng, h, w, 4) + .18*rng.standard_normal((h, w)) + np.linspace(.3, -.3, h)[:, None])[..., None]
+    light = 1 + .28*clouds(rng, h, w, 4) + .18*rng.standard_normal((h, w)) + np.linspace(.3, -.3, h)[:, None]
+    img[..., :3] *= light[..., None]
     return img*alpha[..., None]
 
 
@@ -121,7 +123,9 @@ def lamp(
     end = 2 if left else w - 3
     cv2.line(img, (w//2, 6), (end, 3), color, 2, cv2.LINE_AA)
     cv2.rectangle(img, (min(end, w//2) if left else end - 6, 2), (end + 6 if left else end, 5), color, -1)
-    if rng.random() < .4: cv2.circle(img, (w//2, 46), 6, (*vary(rng, [(.75, .15, .12), (.15, .30, .70)][rng.integers(2)]), 1.), -1, cv2.LINE_AA)
+    if rng.random() < .4:
+        red_or_blue = [(.75, .15, .12), (.15, .30, .70)][rng.integers(2)]
+        cv2.circle(img, (w//2, 46), 6, (*vary(rng, red_or_blue), 1.), -1, cv2.LINE_AA)
     return img
 
 # %% ../../nbs/1_data/05_textures.ipynb #142ec854
@@ -130,10 +134,13 @@ def body(
 ) -> np.ndarray: # (h,w,4) RGBA, premultiplied
     "A person down to the hips: head, hair, coat, arms."
     h, w = 48, 28
-    img, skin, coat = canvas(h, w), (*vary(rng, (.72, .52, .40), .2), 1.), (*rng.uniform(.08, .75, 3), 1.)
+    img = canvas(h, w)
+    skin = (*vary(rng, (.72, .52, .40), .2), 1.)
+    coat = (*rng.uniform(.08, .75, 3), 1.)
+    sleeve = (*(.8*c for c in coat[:3]), 1.)
     cv2.ellipse(img, (w//2, 28), (9, 17), 0, 0, 360, coat, -1, cv2.LINE_AA)
     cv2.rectangle(img, (w//2 - 8, 18), (w//2 + 8, h), coat, -1)
-    for side in (-1, 1): cv2.line(img, (w//2 + side*8, 17), (w//2 + side*11, 42), tuple(.8*c if i < 3 else 1. for i, c in enumerate(coat)), 4, cv2.LINE_AA)
+    for side in (-1, 1): cv2.line(img, (w//2 + side*8, 17), (w//2 + side*11, 42), sleeve, 4, cv2.LINE_AA)
     cv2.circle(img, (w//2, 7), 6, skin, -1, cv2.LINE_AA)
     cv2.ellipse(img, (w//2, 5), (6, 5), 0, 180, 360, (*vary(rng, (.16, .12, .10), .3), 1.), -1, cv2.LINE_AA)
     return img
@@ -155,21 +162,25 @@ def car(
     front:bool, # seen from the front, else from behind
 ) -> tuple[np.ndarray, np.ndarray]: # face (44,52,4) and side (44,124,4), RGBA
     "The two faces of a car that one sees."
-    paint = vary(rng, [(.62, .08, .08), (.12, .22, .48), (.82, .82, .80), (.10, .10, .11), (.45, .47, .50), (.70, .55, .12)][rng.integers(6)])
+    paints = (.62, .08, .08), (.12, .22, .48), (.82, .82, .80), (.10, .10, .11), (.45, .47, .50), (.70, .55, .12)
+    paint = vary(rng, paints[rng.integers(6)])
     glass, tyre = (.13, .16, .20, 1.), (.05, .05, .05, 1.)
     face = canvas(44, 52)
-    cv2.rectangle(face, (5, 34), (14, 43), tyre, -1); cv2.rectangle(face, (37, 34), (46, 43), tyre, -1)
-    cv2.fillPoly(face, [np.array([(2, 20), (9, 18), (14, 2), (38, 2), (43, 18), (50, 20), (50, 38), (2, 38)])], (*paint, 1.), cv2.LINE_AA)
+    for x in (5, 37): cv2.rectangle(face, (x, 34), (x + 9, 43), tyre, -1)
+    shape = np.array([(2, 20), (9, 18), (14, 2), (38, 2), (43, 18), (50, 20), (50, 38), (2, 38)])
+    cv2.fillPoly(face, [shape], (*paint, 1.), cv2.LINE_AA)
     cv2.fillPoly(face, [np.array([(12, 17), (16, 5), (36, 5), (40, 17)])], glass, cv2.LINE_AA)
     light = (.95, .92, .75, 1.) if front else (.80, .08, .06, 1.)
-    cv2.rectangle(face, (4, 23), (11, 27), light, -1); cv2.rectangle(face, (41, 23), (48, 27), light, -1)
+    for x in (4, 41): cv2.rectangle(face, (x, 23), (x + 7, 27), light, -1)
     cv2.rectangle(face, (19, 29), (33, 33), (.85, .85, .80, 1.), -1)
     side = canvas(44, 124)
-    cv2.fillPoly(side, [np.array([(2, 38), (2, 20), (24, 17), (42, 2), (90, 2), (108, 17), (122, 20), (122, 38)])], (*(.85*paint), 1.), cv2.LINE_AA)
+    shape = np.array([(2, 38), (2, 20), (24, 17), (42, 2), (90, 2), (108, 17), (122, 20), (122, 38)])
+    cv2.fillPoly(side, [shape], (*(.85*paint), 1.), cv2.LINE_AA)
     for window in ([(30, 17), (44, 5), (64, 5), (64, 17)], [(68, 17), (68, 5), (88, 5), (101, 17)]):
         cv2.fillPoly(side, [np.array(window)], glass, cv2.LINE_AA)
     for x in (26, 98):
-        cv2.circle(side, (x, 34), 9, tyre, -1, cv2.LINE_AA); cv2.circle(side, (x, 34), 4, (.5, .5, .5, 1.), -1, cv2.LINE_AA)
+        cv2.circle(side, (x, 34), 9, tyre, -1, cv2.LINE_AA)
+        cv2.circle(side, (x, 34), 4, (.5, .5, .5, 1.), -1, cv2.LINE_AA)
     return face, side
 
 # %% ../../nbs/1_data/05_textures.ipynb #a2b292d4
@@ -185,12 +196,15 @@ def ground(
     img[:] = vary(rng, (.34, .34, .35), .10)
     img *= (1 + .05*clouds(rng, h, w, 24) + .07*rng.standard_normal((h, w)))[..., None]
     tiles = vary(rng, (.56, .53, .50), .08) * (1 + .05*clouds(rng, h, w, 12) + .04*rng.standard_normal((h, w)))[..., None]
-    tiles[::per_m] *= .86; tiles[:, ::per_m] *= .86
+    tiles[::per_m] *= .86
+    tiles[:, ::per_m] *= .86
     img[:, x > road_half] = tiles[:, x > road_half]
     img[:, (x > road_half) & (x < road_half + .25)] = .68
     for start in (0, 8): img[start*per_m:(start + 3)*per_m, x < .09] = .86
     img[:, (x > road_half - .45) & (x < road_half - .30)] = .80
-    for _ in range(3): cv2.circle(img, (int(rng.uniform(.35, .65)*w), int(rng.uniform(.1, .9)*h)), 3, (.2, .2, .2), -1, cv2.LINE_AA)
+    for _ in range(3):                             # manholes
+        place = int(rng.uniform(.35, .65)*w), int(rng.uniform(.1, .9)*h)
+        cv2.circle(img, place, 3, (.2, .2, .2), -1, cv2.LINE_AA)
     return img
 
 

@@ -36,7 +36,8 @@ def cell_flow(
     H, W = flow.shape[-2:]
     known = (flow.abs().amax(1, keepdim=True) < max(H, W)).to(flow.dtype)
     mean, share = (F.adaptive_avg_pool2d(x, size) for x in (flow.masked_fill(known == 0, 0), known))
-    return mean/share.clamp_min(1e-6)*flow.new_tensor([size[1]/W, size[0]/H]).view(2, 1, 1)
+    cells_per_pixel = flow.new_tensor([size[1]/W, size[0]/H]).view(2, 1, 1)
+    return mean/share.clamp_min(1e-6)*cells_per_pixel
 
 
 def warp_cells(
@@ -45,9 +46,12 @@ def warp_cells(
 ) -> Tensor: # (P,C,h,w) seen from the frame where `flow` starts
     "`warp` on a coarse grid. What comes from outside is taken from the border: a zero would blank a row of cells for a tenth of a pixel."
     h, w = x.shape[-2:]
-    column, row = torch.arange(w, device=flow.device, dtype=flow.dtype), torch.arange(h, device=flow.device, dtype=flow.dtype)[:, None]
-    inside = torch.stack([(column + flow[:, 0]).clamp(0, w - 1) - column, (row + flow[:, 1]).clamp(0, h - 1) - row], 1)
-    return warp(x.to(torch.promote_types(x.dtype, torch.float32)), inside)[0].to(x.dtype)  # half precision has no room for positions
+    column = torch.arange(w, device=flow.device, dtype=flow.dtype)
+    row = torch.arange(h, device=flow.device, dtype=flow.dtype)[:, None]
+    dx = (column + flow[:, 0]).clamp(0, w - 1) - column
+    dy = (row + flow[:, 1]).clamp(0, h - 1) - row
+    precise = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision has no room for positions
+    return warp(precise, torch.stack([dx, dy], 1))[0].to(x.dtype)
 
 # %% ../../nbs/4_keyframes/01_base.ipynb #c7bb1c96
 class VideoOutput(NamedTuple):
@@ -55,7 +59,7 @@ class VideoOutput(NamedTuple):
     logits: Tensor                # (N,C,H,W) class scores: of a frame t, from its neighbour s
     features: Tensor              # (N,F,h,w) what enters the classifier
     aux: tuple[Tensor, ...] = ()  # (N,C,H,W) scores that are trained on the labels as well
-    decision: Tensor|None = None       # the method's own loss, a scalar, where it has one
+    decision: Tensor|None = None  # the method's own loss, a scalar, where it has one
 
 
 def _check(frames):
@@ -70,8 +74,11 @@ def first_pairs(
 ) -> tuple[Tensor, Tensor, Tensor]: # (Q,) t, (Q,) s, (Q,2,H,W) px
     "Every frame t once, with the first neighbour it has; none without `pairs`. Raises `ValueError` for shapes that do not fit."
     _check(frames)
-    if pairs is None: pairs, flow = torch.zeros(2, 0, dtype=torch.int64, device=frames.device), frames.new_zeros(0, 2, *frames.shape[-2:])
-    if pairs.ndim != 2 or len(pairs) != 2 or flow is None or flow.shape != (pairs.shape[1], 2, *frames.shape[-2:]):
+    size = frames.shape[-2:]
+    if pairs is None:
+        pairs = torch.zeros(2, 0, dtype=torch.int64, device=frames.device)
+        flow = frames.new_zeros(0, 2, *size)
+    if pairs.ndim != 2 or len(pairs) != 2 or flow is None or flow.shape != (pairs.shape[1], 2, *size):
         shape = flow if flow is None else tuple(flow.shape)
         raise ValueError(f'pairs are (2,P) with flow (P,2,H,W); for frames {tuple(frames.shape)}, got {tuple(pairs.shape)} and {shape}')
     t, s = pairs
@@ -99,8 +106,16 @@ def scatter_rows(
     return values.new_zeros(n, *values.shape[1:]).index_copy(0, rows, values)
 
 # %% ../../nbs/4_keyframes/01_base.ipynb #8fe893ae
+def _classifier_channels(network):
+    "What a network's classifier takes and gives."
+    layers = [layer for layer in network.classifier.modules() if isinstance(layer, nn.Conv2d)]
+    return layers[0].in_channels, layers[-1].out_channels
+
+
 class VideoNet(nn.Module, ABC):
-    """A method around per-frame networks, which go on learning with it: `reset`, then `step` frame after frame; `forward` for training.
+    """A keyframe method around per-frame networks, which go on learning with it.
+
+    `reset`, then `step` frame after frame; `forward` for training.
 
     A subclass defines `advance` and `forward`. `past` is its state between two steps; a batch holds videos that run side by side."""
     takes = 1          # per-frame networks
@@ -117,10 +132,9 @@ class VideoNet(nn.Module, ABC):
         if len(networks) != self.takes or not all(isinstance(network, SegNet) for network in networks):
             raise ValueError(f'{kind} takes a list of {self.takes} per-frame networks, got {[type(x).__name__ for x in networks]}')
         self.networks = nn.ModuleList(networks)
-        layers = [[layer for layer in network.classifier.modules() if isinstance(layer, nn.Conv2d)] for network in networks]
-        self.feature_channels, self.num_classes = layers[0][0].in_channels, layers[0][-1].out_channels
-        if len({some[-1].out_channels for some in layers}) > 1:
-            raise ValueError(f'{kind}: the networks must have the same classes, they have {[some[-1].out_channels for some in layers]}')
+        features, classes = zip(*map(_classifier_channels, networks))
+        self.feature_channels, self.num_classes = features[0], classes[0]
+        if len(set(classes)) > 1: raise ValueError(f'{kind}: the networks must have the same classes, they have {list(classes)}')
         if interval is not None and (not isinstance(interval, int) or interval < 1):
             raise ValueError(f'{kind}: interval must be a whole number of at least 1, got {interval!r}')
         flow_parameters(flow)
@@ -179,7 +193,8 @@ def look(
     "A pair of frames, small: what cheap networks look at to judge how it changed."
     fine = 2*size[0], 2*size[1]
     step = cell_flow(flow, fine)
-    return torch.cat([F.adaptive_avg_pool2d(frame, fine), warp_cells(F.adaptive_avg_pool2d(key, fine), step), (step/8).clamp(-4, 4)], 1)
+    small, small_key = F.adaptive_avg_pool2d(frame, fine), F.adaptive_avg_pool2d(key, fine)
+    return torch.cat([small, warp_cells(small_key, step), (step/8).clamp(-4, 4)], 1)
 
 
 class Motion(nn.Module):

@@ -59,8 +59,10 @@ class DVRL(DeepFeatureFlow):
             features, view = self.propagate(frame, last, kept, estimate_flow(frame, last, self.flow))
             fire = self.policy(view, history.mean(1, keepdim=True)).sigmoid() >= self.threshold
             if fire.any(): features[fire] = features_of(self.network, frame[fire]).to(features.dtype)
-            history, chosen = torch.cat([history, fire[:, None].float()], 1)[:, -self.memory:], fire.view(-1, 1, 1, 1)
-            self.past, self.fired = (torch.where(chosen, frame, last), torch.where(chosen, features, kept), history), fire[:, None].cpu()
+            history = torch.cat([history, fire[:, None].float()], 1)[:, -self.memory:]
+            chosen = fire.view(-1, 1, 1, 1)
+            self.past = torch.where(chosen, frame, last), torch.where(chosen, features, kept), history
+            self.fired = fire[:, None].cpu()
         return self.network.upsample(self.network.classifier(features), frame.shape[-2:])
 
     def forward(self, frames, pairs=None, flow=None):
@@ -77,6 +79,8 @@ class DVRL(DeepFeatureFlow):
         action = torch.rand_like(chance) < chance
         as_key, as_carried = 1 - self.cost*(.5 + share[:, 0]), true
         unit = (as_key - as_carried).square().mean().sqrt().clamp_min(1e-6)  # rewards count in units of what there is to gain
-        decision = reinforce_loss(logit, action, torch.where(action, as_key, as_carried)/unit, (chance*as_key + (1 - chance)*as_carried)/unit)
+        reward = torch.where(action, as_key, as_carried)
+        baseline = chance*as_key + (1 - chance)*as_carried
+        decision = reinforce_loss(logit, action, reward/unit, baseline/unit)
         decision = decision - self.entropy*F.binary_cross_entropy_with_logits(logit, logit.sigmoid())
         return VideoOutput(fresh.index_copy(0, t, carried.to(fresh.dtype)), features, (fresh,) if self.training else (), decision)

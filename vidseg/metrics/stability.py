@@ -147,7 +147,8 @@ def match_cost(
 ) -> np.ndarray:    # (N,M) float64 in 0…1
     "χ² distance between every two histograms. Raises `ValueError` when they have not the same bins."
     a, b = (np.ascontiguousarray(histograms, np.float64) for histograms in (a, b))
-    if not a.ndim == b.ndim == 2 or a.shape[1] != b.shape[1]: raise ValueError(f'histograms are (N,K) and (M,K), got {a.shape} and {b.shape}')
+    if not a.ndim == b.ndim == 2 or a.shape[1] != b.shape[1]:
+        raise ValueError(f'histograms are (N,K) and (M,K), got {a.shape} and {b.shape}')
     return _match_cost(a, b)
 
 # %% ../../nbs/6_metrics/03_stability.ipynb #7872d624

@@ -19,8 +19,8 @@ def warp(
     """Backward warp: `out(x) = image(x + flow(x))`, pixel centres, `align_corners=True`.
 
     `flow_a_to_b[x]` says where the point seen at `x` in frame a is in frame b, so `warp(frame_b, flow_a_to_b)` is frame b *seen from a*.
-    A pixel came from inside when `x + flow(x)` lies between the outermost pixel centres ('bilinear') or when its nearest pixel, half to even,
-    lies in the frame ('nearest'). Differentiable in `image` with 'bilinear'. Raises `ValueError` for other shapes or modes."""
+    A pixel came from inside when `x + flow(x)` lies between the outermost pixel centres ('bilinear') or when its nearest pixel, half to
+    even, lies in the frame ('nearest'). Differentiable in `image` with 'bilinear'. Raises `ValueError` for other shapes or modes."""
     if image.dim() != 4 or flow.shape != (image.shape[0], 2, *image.shape[2:]):
         raise ValueError(f'warp needs image (B,C,H,W) and flow (B,2,H,W) of one size, got {tuple(image.shape)} and {tuple(flow.shape)}')
     if mode not in ('bilinear', 'nearest'): raise ValueError(f"mode '{mode}' is unknown; known are bilinear, nearest")
@@ -28,7 +28,8 @@ def warp(
     x = flow[:, 0] + torch.arange(W, device=flow.device, dtype=flow.dtype)
     y = flow[:, 1] + torch.arange(H, device=flow.device, dtype=flow.dtype)[:, None]
     if mode == 'nearest': x, y = x.round(), y.round()
-    inside = ((x >= 0) & (x <= W - 1) & (y >= 0) & (y <= H - 1))[:, None]
+    inside = (x >= 0) & (x <= W - 1) & (y >= 0) & (y <= H - 1)
+    inside = inside[:, None]
     if mode == 'nearest':
         index = (y.clamp(0, H - 1)*W + x.clamp(0, W - 1)).long().flatten(1)[:, None].expand(-1, image.shape[1], -1)
         warped = image.flatten(2).gather(2, index).view_as(image)*inside

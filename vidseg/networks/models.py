@@ -41,10 +41,14 @@ def read_weights(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no encoder weights '{path}': give None, 'imagenet', or a .safetensors, .pt or .pth file")
-    if path.suffix not in ('.safetensors', '.pt', '.pth'): raise ValueError(f'{path}: weights must be a .safetensors, .pt or .pth file')
-    try: state = load_file(path) if path.suffix == '.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
+    if path.suffix not in ('.safetensors', '.pt', '.pth'):
+        raise ValueError(f'{path}: weights must be a .safetensors, .pt or .pth file')
+    try:
+        if path.suffix == '.safetensors': state = load_file(path)
+        else: state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
-        raise ValueError(f'{path} cannot be read as weights: it is damaged, or holds more than tensors ({type(error).__name__})') from error
+        reason = f'it is damaged, or holds more than tensors ({type(error).__name__})'
+        raise ValueError(f'{path} cannot be read as weights: {reason}') from error
     for key in ('model', 'state_dict'):
         if isinstance(state, dict) and isinstance(state.get(key), dict): state = state[key]
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
@@ -56,11 +60,13 @@ def _rename_torchvision(state, names):
     """torchvision's MobileNetV2 under timm's `names`, or `state` as it is when the numbers of layers differ.
 
     Both list convolution, normalisation, convolution, … from the image onwards: the n-th layer of one is the n-th of the other."""
-    theirs = sorted({key.rpartition('.')[0] for key in state}, key=lambda layer: [int(n) for n in re.findall(r'\d+', layer)])
-    ours = list(dict.fromkeys(name.rpartition('.')[0] for name in names))
+    def layer(name): return name.rpartition('.')[0]
+    def numbers(layer): return [int(n) for n in re.findall(r'\d+', layer)]
+    theirs = sorted({layer(key) for key in state}, key=numbers)
+    ours = list(dict.fromkeys(layer(name) for name in names))
     if len(theirs) != len(ours): return state
-    layer = dict(zip(theirs, ours))
-    return {f"{layer[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}": value for key, value in state.items()}
+    our = dict(zip(theirs, ours))
+    return {f"{our[layer(key)]}.{key.rpartition('.')[2]}": value for key, value in state.items()}
 
 
 def _our_names(state):
@@ -74,7 +80,27 @@ def load_network(
 ):
     "Load all weights of a network. Raises `ValueError` in one line when they do not fit."
     try: model.load_state_dict(_our_names(read_weights(path)))
-    except RuntimeError as error: raise ValueError(f'{path} does not fit {type(model).__name__}: {str(error).splitlines()[1].strip()}') from None
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
+        raise ValueError(f'{path} does not fit {type(model).__name__}: {first}') from None
+
+
+def _of_encoder(state, want):
+    "What of a state dict belongs to an encoder that wants the names `want`."
+    whole = {key.removeprefix('encoder.'): value for key, value in state.items() if key.startswith('encoder.')}
+    state = {key: value for key, value in (whole or state).items() if key in want or not key.startswith(_AFTER_ENCODER)}
+    if 'features.0.0.weight' in state and 'features.0.0.weight' not in want: return _rename_torchvision(state, list(want))
+    return state
+
+
+def _misfits(state, want):
+    "What keeps a state dict from being loaded for `want`, in words; '' when nothing does."
+    wrong = [key for key in want if key in state and state[key].shape != want[key].shape]
+    problems = dict(
+        missing=[key for key in want if key not in state and not key.endswith('num_batches_tracked')],
+        unexpected=[key for key in state if key not in want],
+        shape=[f'{key} {tuple(state[key].shape)} for {tuple(want[key].shape)}' for key in wrong])
+    return '; '.join(f'{what}: {and_more(keys)}' for what, keys in problems.items() if keys)
 
 
 def load_encoder(
@@ -82,17 +108,9 @@ def load_encoder(
     path:str|Path,     # .safetensors, .pt or .pth
 ):
     "Load weights into an encoder. Raises `ValueError` in one line, and changes nothing, when they do not fit."
-    state, want = _our_names(read_weights(path)), encoder.state_dict()
-    whole = {key.removeprefix('encoder.'): value for key, value in state.items() if key.startswith('encoder.')}
-    state = {key: value for key, value in (whole or state).items() if key in want or not key.startswith(_AFTER_ENCODER)}
-    if 'features.0.0.weight' in state and 'features.0.0.weight' not in want: state = _rename_torchvision(state, list(want))
-    wrong = [key for key in want if key in state and state[key].shape != want[key].shape]
-    problems = dict(missing=[key for key in want if key not in state and not key.endswith('num_batches_tracked')],
-                    unexpected=[key for key in state if key not in want],
-                    shape=[f'{key} {tuple(state[key].shape)} for {tuple(want[key].shape)}' for key in wrong])
-    if any(problems.values()):
-        found = '; '.join(f'{what}: {and_more(keys)}' for what, keys in problems.items() if keys)
-        raise ValueError(f'{path} does not fit the encoder: {found}')
+    want = encoder.state_dict()
+    state = _of_encoder(_our_names(read_weights(path)), want)
+    if found := _misfits(state, want): raise ValueError(f'{path} does not fit the encoder: {found}')
     encoder.load_state_dict(state, strict=False)
 
 # %% ../../nbs/3_networks/09_models.ipynb #539a521c
@@ -143,15 +161,18 @@ def for_inference(
     bfloat16:bool=False,      # most layers compute in bfloat16, by autocast
     compile:bool=False,       # by `torch.compile`, for each size of image at its first image
 ) -> nn.Module: # (B,3,H,W) image in 0..1 → `SegOutput` of float32; the same class, names of weights and device
-    "A network in evaluation mode, without gradients, in a form that may be faster. Raises `RuntimeError` where `torch.compile` cannot work."
+    """A network in evaluation mode, without gradients, in a form that may be faster.
+
+    Raises `RuntimeError` where `torch.compile` cannot work."""
     fast, forward = deepcopy(model).eval().requires_grad_(False), type(model).forward
     layout = torch.channels_last if channels_last else torch.contiguous_format
     fast.to(memory_format=layout)
     if compile:
         try: torch.compile(lambda x: x.sin())(torch.zeros(8, device=next(model.parameters()).device))
         except Exception as error:
-            raise RuntimeError("torch.compile does not work here; it needs a C++ compiler, g++ or the one that the environment variable CXX names "
-                               f'({str(error).strip().splitlines()[0]})') from error
+            needs = 'it needs a C++ compiler, g++ or the one that the environment variable CXX names'
+            reason = str(error).strip().splitlines()[0]
+            raise RuntimeError(f'torch.compile does not work here; {needs} ({reason})') from error
         forward = torch.compile(forward, dynamic=False)
     fast.forward = partial(_infer, forward, fast, layout, bfloat16)
     return fast
