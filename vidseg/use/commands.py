@@ -195,7 +195,7 @@ def _parser():
     for name, (says, arguments, settings, _) in _COMMANDS.items():
         sub = commands.add_parser(name, help=says, description=says)
         for names, how in arguments: sub.add_argument(*names, **how)
-        if settings: sub.add_argument('settings', nargs='*', metavar='name=value', help=f'last: {settings}')
+        if settings: sub.add_argument('settings', nargs='*', default=[], metavar='name=value', help=f'last: {settings}')
     return parser
 
 
