@@ -19,12 +19,12 @@ from torch import Tensor
 
 from ..data.clips import Clip
 from ..losses.distill import self_similarity
-from ..paper.figures import COLORS, read_log
+from ..paper.charts import COLORS, read_log
 from ..motion.flow import FLOW_METHODS, clip_flow, flow_to_color
 from ..metrics.accuracy import TemporalConsistency
 from ..data.pictures import colorize, grid, heat, overlay, to_image
 from .predict import Segmenter
-from ..paper.qualitative import flicker_map
+from ..paper.pictures import flicker_map
 from ..paper.results import find_runs
 from ..losses.temporal import temporal_map
 from ..motion.warp import occlusion_mask, warp
