@@ -73,7 +73,7 @@ def _argument(*names, **how): return names, how
 
 _PROFILE = _argument('--profile', default='mini', help='smoke, demo, mini, gpu or paper (mini)')
 _DATA = _argument('--data', default='street', help='a data set of the profile (street)')
-_WEIGHTS = _argument('--encoder-weights', metavar='FILE', help='a file with ImageNet weights, or imagenet, instead of what the profile says')
+_WEIGHTS = _argument('--encoder-weights', metavar='FILE', help='a file with ImageNet weights, or imagenet (as the profile says)')
 _SOURCE = _argument('source', help='a video file or a folder of images')
 _RUN = _argument('--run', required=True, help='a run folder (also relative to runs/)')
 _DEVICE = _argument('--device', help='cpu, cuda, mps (the best there is)')
@@ -218,4 +218,5 @@ def main(
     except ModuleNotFoundError as error:
         if not (says := missing_extra(error.name or '')): raise
         raise SystemExit(f'vidseg {command}: {says}')
-    except (ValueError, TypeError, ArithmeticError, OSError) as error: raise SystemExit(f'vidseg {command}: ' + ' '.join(str(error).split()))
+    except (ValueError, TypeError, ArithmeticError, OSError) as error:
+        raise SystemExit(f'vidseg {command}: ' + ' '.join(str(error).split()))

@@ -68,16 +68,20 @@ def _program(model, size):
     return torch.export.export(_Scores(model), (torch.rand(2, 3, *size),), dynamic_shapes=dict(image=free), strict=False)
 
 
+def _first_line(error): return str(error).strip().splitlines()[0][:200]
+
+
 def _agrees(run, model, size, what):
     "Compare with PyTorch at three sizes; `ValueError` where the scores differ."
     H, W = size
     for shape in ((2, H, W), (1, H + 2, W - 3), (1, H//2 + 5, W + 9)):
-        image = torch.rand(shape[0], 3, *shape[1:], generator=torch.Generator().manual_seed(0))
+        image, at = torch.rand(shape[0], 3, *shape[1:], generator=torch.Generator().manual_seed(0)), f'an image of {shape[1]}×{shape[2]}'
         with torch.inference_mode(): expected = model(image).logits
         try: given = torch.as_tensor(run(image))
-        except Exception as error: raise ValueError(f'{what} does not run on an image of {shape[1]}×{shape[2]}: {str(error).strip().splitlines()[0][:200]}') from error
+        except Exception as error: raise ValueError(f'{what} does not run on {at}: {_first_line(error)}') from error
         error = (given - expected).abs().max().item() if given.shape == expected.shape else float('nan')
-        if not error <= 1e-3*max(expected.abs().max().item(), 1): raise ValueError(f'{what} differs from the network by {error:g} on an image of {shape[1]}×{shape[2]}')
+        allowed = 1e-3*max(expected.abs().max().item(), 1)
+        if not error <= allowed: raise ValueError(f'{what} differs from the network by {error:g} on {at}')
 
 
 def export_program(
@@ -85,7 +89,9 @@ def export_program(
     path:str|Path,        # .pt2 file to write
     size:tuple=(64, 96),  # (H, W) of the image it is traced with
 ) -> Path: # the file, written whole or not at all
-    "Write a network as a `torch.export` program, to be read by `load_program`. Raises `ValueError` where it does not agree with the network."
+    """Write a network as a `torch.export` program, to be read by `load_program`.
+
+    Raises `ValueError` where it does not agree with the network."""
     program = _program(model, size)
     _agrees(program.module(check_guards=False), model.cpu().eval(), size, Path(path).name)
     content = io.BytesIO()
@@ -99,7 +105,8 @@ def load_program(
 ): # (B,3,H,W) image in 0..1, any size → (B,C,H,W) scores
     """The network in a file of `export_program`; `vidseg` is not needed for it, this is all that it does.
 
-    The guards of `torch.export` also ask whether cutting off the border was idle at the size that was traced, which says nothing about the result: they are left out."""
+    The guards of `torch.export` also ask whether cutting off the border was idle at the size that was traced, which says nothing about the
+    result: they are left out."""
     return torch.export.load(path).module(check_guards=False)
 
 
@@ -108,16 +115,21 @@ def export_onnx(
     path:str|Path,        # .onnx file to write
     size:tuple=(64, 96),  # (H, W) of the image it is traced with
 ) -> Path: # the file, written whole or not at all
-    "Write a network as ONNX, input `image`, output `logits`, with the classes in its metadata. Raises `ValueError` for what has no per-frame form or does not agree with the network."
+    """Write a network as ONNX, input `image`, output `logits`, with the classes in its metadata.
+
+    Raises `ValueError` for what has no per-frame form or does not agree with the network."""
     model = segmenter.model
-    if not isinstance(model, SegNet): raise ValueError(f'{type(model).__name__} goes through a video frame after frame; only per-frame networks are exported')
+    if not isinstance(model, SegNet):
+        raise ValueError(f'{type(model).__name__} goes through a video frame after frame; only per-frame networks are exported')
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter('ignore')                 # the exporter's own
         logging.getLogger('torch.onnx').setLevel(logging.ERROR)
-        program = torch.onnx.export(_program(model, size), opset_version=OPSET, input_names=['image'], output_names=['logits'], verbose=False)
+        program = torch.onnx.export(_program(model, size), opset_version=OPSET, input_names=['image'], output_names=['logits'],
+                                    verbose=False)
     proto = program.model_proto
     del proto.metadata_props[:]
-    for key, value in (('classes', segmenter.classes), ('colors', segmenter.colors.tolist())): proto.metadata_props.add(key=key, value=json.dumps(value))
+    for key, value in (('classes', segmenter.classes), ('colors', segmenter.colors.tolist())):
+        proto.metadata_props.add(key=key, value=json.dumps(value))
     opsets = {entry.domain: entry.version for entry in proto.opset_import}
     if opsets.get('', 0) != OPSET: raise ValueError(f'{Path(path).name} came out with opset {opsets}, not {OPSET}')
     content = proto.SerializeToString()
@@ -138,9 +150,11 @@ class OnnxNetwork(nn.Module):
         super().__init__()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads or torch.get_num_threads(), 4
+        what = 'the content' if isinstance(file, bytes) else str(file)
         if not isinstance(file, bytes) and not Path(file).exists(): raise FileNotFoundError(f'no such file: {file}')
-        try: self.session = onnxruntime.InferenceSession(file if isinstance(file, bytes) else str(file), options, providers=['CPUExecutionProvider'])
-        except Exception as error: raise ValueError(f'{file if not isinstance(file, bytes) else "the content"} is no ONNX network: {str(error).strip().splitlines()[0][:200]}') from None
+        content = file if isinstance(file, bytes) else str(file)
+        try: self.session = onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
+        except Exception as error: raise ValueError(f'{what} is no ONNX network: {_first_line(error)}') from None
 
     def forward(self,
         image:Tensor, # (B,3,H,W) in 0..1
@@ -179,7 +193,9 @@ def compare_runtimes(
 ) -> dict[str, float]: # runtime → milliseconds a frame
     "The latency of PyTorch, PyTorch compiled, and onnxruntime, with as many threads each."
     image = torch.rand(1, 3, *size)
-    runtimes = dict(eager=segmenter.model.cpu().eval(), **({'torch.compile': for_inference(segmenter.model, compile=True)} if compile else {}), onnxruntime=OnnxNetwork(onnx_file))
+    runtimes = {'eager': segmenter.model.cpu().eval()}
+    if compile: runtimes['torch.compile'] = for_inference(segmenter.model, compile=True)
+    runtimes['onnxruntime'] = OnnxNetwork(onnx_file)
     taken = {name: [] for name in runtimes}
     with torch.inference_mode():
         for n in range(repeats + 2):                        # two to warm up

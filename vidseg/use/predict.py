@@ -36,16 +36,19 @@ class _Wrapped(SegNet):
         elif hasattr(out, 'logits'): out = out.logits
         elif isinstance(out, (tuple, list)): out = out[0]
         if not isinstance(out, Tensor) or out.ndim != 4 or len(out) != len(image):
-            raise ValueError(f'{type(self.network).__name__} must give scores (B,C,h,w) for an image (B,3,H,W), it gave {tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__}')
+            gave = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise ValueError(f'{type(self.network).__name__} must give scores (B,C,h,w) for an image (B,3,H,W), it gave {gave}')
         return out, ()
 
 
 def wrap_network(
-    network:nn.Module,       # (B,3,H,W) image → scores (B,C,h,w); or a tuple that begins with them, a dict with 'out', something with `.logits`
+    network:nn.Module,       # (B,3,H,W) image → scores (B,C,h,w), a tuple that begins with them, a dict with 'out', or `.logits`
     mean:Sequence=(0, 0, 0), # of the images it is used to, RGB in 0..1; (0.485, 0.456, 0.406) where it was pretrained on ImageNet
     std:Sequence=(1, 1, 1),  # their standard deviation; (0.229, 0.224, 0.225)
 ) -> nn.Module: # (B,3,H,W) image in 0..1 → `SegOutput`; one of ours is returned as it is
-    "Somebody else's network in the form that training, evaluation and prediction here use. Its first call raises `ValueError` when the network gives no scores."
+    """Somebody else's network in the form that training, evaluation and prediction here use.
+
+    Its first call raises `ValueError` when the network gives no scores."""
     return network if isinstance(network, (SegNet, VideoNet)) else _Wrapped(network, mean, std)
 
 # %% ../../nbs/9_use/01_predict.ipynb #ffdfc72c
@@ -53,7 +56,8 @@ def distinct_colors(
     count:int,
 ) -> np.ndarray: # (count,3) uint8 RGB
     "Colours for classes that have none: hues a golden angle apart, of alternating lightness."
-    return np.array([[round(255*x) for x in colorsys.hls_to_rgb(.618034*k % 1, (.42, .62)[k % 2], .65)] for k in range(count)], np.uint8).reshape(-1, 3)
+    colors = [colorsys.hls_to_rgb(.618034*k % 1, (.42, .62)[k % 2], .65) for k in range(count)]
+    return np.array([[round(255*x) for x in color] for color in colors], np.uint8).reshape(-1, 3)
 
 
 def find_run(
@@ -70,7 +74,7 @@ class Segmenter:
         classes:Sequence[str],      # their names, in the order of the scores
         colors=None,                # (C,3) RGB in 0..255; None: `distinct_colors`
         device:str|None=None,       # as for `pick_device`
-        batch_size:int=4,           # frames at once; methods of key frames see one after the other
+        batch_size:int=4,           # frames at once; keyframe methods see one after the other
     ):
         self.classes, self.device, self.batch_size = list(classes), pick_device(device), batch_size
         self.colors = distinct_colors(len(self.classes)) if colors is None else np.asarray(colors, np.uint8).reshape(-1, 3)
@@ -90,17 +94,21 @@ class Segmenter:
     def logits(self,
         frames:Iterable, # of (H,W,3) uint8 RGB, or one (T,H,W,3) array
     ) -> Tensor: # (T,C,H,W) float32, on the CPU
-        "The scores of some frames, all at once in memory. Raises `ValueError` when there are none, or the network has another number of classes."
+        """The scores of some frames, all at once in memory.
+
+        Raises `ValueError` when there are none, or the network has another number of classes."""
         return torch.cat([scores.float().cpu() for _, scores in self._scores(frames)])
 
     def _scores(self, frames):
         "Frames, and their scores, batch by batch."
-        if isinstance(self.model, VideoNet): self.model.reset()
+        one_by_one = isinstance(self.model, VideoNet)
+        if one_by_one: self.model.reset()
         frames, empty = iter(frames), True
-        while batch := list(itertools.islice(frames, 1 if isinstance(self.model, VideoNet) else self.batch_size)):
+        while batch := list(itertools.islice(frames, 1 if one_by_one else self.batch_size)):
             image = torch.from_numpy(np.stack(batch)).to(self.device).permute(0, 3, 1, 2).float()/255
-            scores = self.model.step(image) if isinstance(self.model, VideoNet) else self.model(image).logits
-            if scores.shape[1] != len(self.classes): raise ValueError(f'the network has {scores.shape[1]} classes, {len(self.classes)} are named')
+            scores = self.model.step(image) if one_by_one else self.model(image).logits
+            if scores.shape[1] != len(self.classes):
+                raise ValueError(f'the network has {scores.shape[1]} classes, {len(self.classes)} are named')
             yield batch, scores
             empty = False
         if empty: raise ValueError('there are no frames to segment')
@@ -123,8 +131,8 @@ class Segmenter:
         max_frames:int|None=None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]: # (frame (H,W,3), class ids (H,W) uint8)
         "One frame after the other with its classes; holds a batch in memory. Raises as `video_frames` and `logits`."
-        frames = video_frames(source, fps, max_frames=max_frames) if isinstance(source, (str, Path)) else itertools.islice(source, max_frames)
-        scores = self._scores(frames)
+        on_disk = isinstance(source, (str, Path))
+        scores = self._scores(video_frames(source, fps, max_frames=max_frames) if on_disk else itertools.islice(source, max_frames))
         while True:
             with torch.inference_mode(): found = next(scores, None)
             if found is None: return
@@ -143,14 +151,17 @@ def segment(
 ) -> dict: # frames; seconds of work; fps of the result; real_time: seconds of video per second of work
     """Segment a video as a stream.
 
-    Raises `FileNotFoundError` or `ValueError` for what cannot be read, `OSError` for what cannot be written, `FileExistsError` for a folder that is there; then nothing is left behind."""
+    Raises `FileNotFoundError` or `ValueError` for what cannot be read, `OSError` for what cannot be written, `FileExistsError` for a folder
+    that is there; then nothing is left behind."""
     from tqdm import tqdm
     target = Path(target)
-    if target.suffix and target.suffix not in VIDEO_CODECS: raise ValueError(f"cannot write '{target.name}': give {', '.join(VIDEO_CODECS)}, or a folder for class ids")
+    if target.suffix and target.suffix not in VIDEO_CODECS:
+        raise ValueError(f"cannot write '{target.name}': give {', '.join(VIDEO_CODECS)}, or a folder for class ids")
     if not target.suffix and target.exists(): raise FileExistsError(f'{target} is already there')
     rate, expected = video_info(source, fps)
     started, done = time.perf_counter(), 0
-    bar = tqdm(segmenter.stream(source, fps, max_frames), total=min(expected, max_frames or expected), desc=Path(source).name, unit='frame', mininterval=1, disable=not progress)
+    bar = tqdm(segmenter.stream(source, fps, max_frames), total=min(expected, max_frames or expected), desc=Path(source).name,
+               unit='frame', mininterval=1, disable=not progress)
 
     def counted():
         nonlocal done
