@@ -45,7 +45,7 @@ from tqdm import tqdm
 
 from vidseg.data.clips import ClipFolder, write_dataset_info
 from vidseg.data.video import read_image, write_image
-from vidseg.workspace import atomic_folder, atomic_write, few, link, root
+from vidseg.workspace import atomic_folder, atomic_write, and_more, link, root
 
 OFFICIAL = 'https://www.cityscapes-dataset.com'
 LENGTH, LABELLED, FPS = 30, 19, 17   # frames of a snippet, index of the labelled one, frames per second
@@ -129,14 +129,14 @@ def find_snippets(
         for name in names:
             frames = [f'{name[:-6]}{int(name[-6:]) - LABELLED + i:06d}' for i in range(LENGTH)] if video else [name]
             lost = [frame for frame in frames if frame not in there[pictures]]
-            if lost: short.append(f'{name} (without {few(lost)})')
+            if lost: short.append(f'{name} (without {and_more(lost)})')
             elif labels and name not in there[labels]: unlabelled.append(name)
             else: found.append(Snippet(name, [picture(source, pictures, split, frame) for frame in frames],
                                        picture(source, labels, split, name) if labels else None))
         count, of = published.get(city, 0), f'of {len(names)} lack'
         if len(names) != count: faults.append(f'{split}/{city}: {len(names)} labelled images are named, {count} are published')
-        if short: faults.append(f'{split}/{city}: {len(short)} {of} frames in {pictures}: {few(short)}')
-        if unlabelled: faults.append(f'{split}/{city}: {len(unlabelled)} {of} their label in {labels}: {few(unlabelled)}')
+        if short: faults.append(f'{split}/{city}: {len(short)} {of} frames in {pictures}: {and_more(short)}')
+        if unlabelled: faults.append(f'{split}/{city}: {len(unlabelled)} {of} their label in {labels}: {and_more(unlabelled)}')
     return sorted(found), faults
 
 
@@ -346,7 +346,7 @@ def main(arguments=None):
     for split in folder.splits:
         clips = folder.clips(split)
         print(f'{split:11} {len(clips)} clips, {sum(map(len, clips))} frames, {sum(len(clip.labelled) for clip in clips)} labels')
-    if missing := folder.info['missing']: print(f'incomplete: dataset.json lists what is missing: {few(missing, show=1)}')
+    if missing := folder.info['missing']: print(f'incomplete: dataset.json lists what is missing: {and_more(missing, show=1)}')
 
 
 if __name__ == '__main__': main()

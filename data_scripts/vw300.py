@@ -47,7 +47,7 @@ from tqdm import tqdm
 from vidseg.data.clips import ClipFolder, write_dataset_info
 from vidseg.data.faces import FaceWorld
 from vidseg.data.video import read_image, write_image
-from vidseg.workspace import atomic_folder, few, link, root
+from vidseg.workspace import atomic_folder, and_more, link, root
 
 OFFICIAL = 'https://github.com/mapleandfire/300VW-Mask'
 LENGTH, FPS, SEED = 30, 30, 0                                          # of a sequence, of the video, of the draw of labelled sequences
@@ -111,13 +111,13 @@ def find_sequences(
                 wanted = [file for name in frames for file in (f'images_orig/{name}.jpg', f'labels_orig/{name}.png')]
                 missing = [file for file in wanted if not (source/file).is_file()]
                 if len(frames) < LENGTH: short.append(f'{frames[0]} has {len(frames)}')
-                elif missing: lost.append(f'{frames[0]} (without {few(missing)})')
+                elif missing: lost.append(f'{frames[0]} (without {and_more(missing)})')
                 else: found[frames[0]] = frames
     named = sum(map(len, videos.values()))
     faults = [f'{split}: {file} names {count} {what}, {right} are published' for what, count, right in (
               ('videos', len(videos), published[0]), ('frames', named, published[1]*LENGTH)) if count != right]
-    if short: faults.append(f'{split}: {len(short)} sequences do not have {LENGTH} consecutive frames: {few(short)}')
-    if lost: faults.append(f'{split}: {len(lost)} of {len(found) + len(lost)} sequences lack files: {few(lost)}')
+    if short: faults.append(f'{split}: {len(short)} sequences do not have {LENGTH} consecutive frames: {and_more(short)}')
+    if lost: faults.append(f'{split}: {len(lost)} of {len(found) + len(lost)} sequences lack files: {and_more(lost)}')
     return found, faults
 
 
@@ -288,7 +288,7 @@ def main(arguments=None):
     for split in folder.splits:
         clips = folder.clips(split)
         print(f'{split:12} {len(clips)} clips, {sum(map(len, clips))} frames, {sum(len(clip.labelled) for clip in clips)} labels')
-    if missing := folder.info['missing']: print(f'incomplete: dataset.json lists what is missing: {few(missing, show=1)}')
+    if missing := folder.info['missing']: print(f'incomplete: dataset.json lists what is missing: {and_more(missing, show=1)}')
 
 
 if __name__ == '__main__': main()

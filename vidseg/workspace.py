@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['root', 'atomic_write', 'atomic_folder', 'link', 'lock', 'seed_everything', 'pick_device', 'provenance', 'and_more',
-           'did_you_mean']
+           'did_you_mean', 'lazy_room']
 
 # %% ../nbs/00_workspace.ipynb #8f84e5e9
 import contextlib
@@ -154,3 +154,28 @@ def did_you_mean(
     "A hint for a misspelt name: '; did you mean a, b?' or '.'"
     close = difflib.get_close_matches(name, known, n=4, cutoff=0.7)
     return f"; did you mean {', '.join(close)}?" if close else '.'
+
+# %% ../nbs/00_workspace.ipynb #8a000005
+import importlib
+import sys
+from types import ModuleType
+
+
+def lazy_room(
+    room:str,  # name of the package, e.g. 'vidseg.paper'
+    home:dict, # public name → the module of the room that defines it
+):
+    "Let public names be imported from a room, each of which loads its module when it is asked for."
+    class Room(ModuleType):
+        def __getattr__(self, name):
+            if name not in home: raise AttributeError(f"module '{room}' has no '{name}'")
+            value = getattr(importlib.import_module(f'{room}.{home[name]}'), name)
+            super().__setattr__(name, value)
+            return value
+
+        def __setattr__(self, name, value): # importing a module sets it in its package: there the function of that name stays
+            if name not in home or not isinstance(value, ModuleType): super().__setattr__(name, value)
+
+        def __dir__(self): return sorted({*super().__dir__(), *home})
+
+    sys.modules[room].__class__ = Room

@@ -9,48 +9,74 @@ __all__ = ['claims', 'tried', 'claims_table']
 import pandas as pd
 
 from ..training.experiments import Experiment
-from .report import Table, reading_notes, run_here
+from .notes import reading_notes, run_here
 from .results import METRICS, collect, describe, interval, paper_numbers, verdict
+from .tables import Table
 
 # %% ../../nbs/8_paper/06_claims.ipynb #749cb896
 def _claimed(experiment, seeds):
     "The runs that the claims speak of. Raises `ValueError` for a profile without claims."
     if not experiment.claims: raise ValueError(f"profile '{experiment.profile}' on '{experiment.data}' has no claims")
-    return collect(experiment, run_here(experiment, [name for claim in experiment.claims for scheme, others in claim['pairs'] for name in (scheme, *others)]), seeds)
+    named = [name for claim in experiment.claims for scheme, others in claim['pairs'] for name in (scheme, *others)]
+    return collect(experiment, run_here(experiment, named), seeds)
 
 
 def _difference(values, scheme, others, sign, teacher=None):
-    "Seed by seed, `scheme` less the best of the others; and which that is. `values`: a row a scheme, a column a seed. The teacher it learned from is that of the first, for every seed."
+    """Seed by seed, `scheme` less the best of the others; and which that is. `values`: a row a scheme, a column a seed.
+
+    The teacher it learned from is that of the first seed, for every seed."""
     best = max(others, key=lambda other: sign*values.loc[other].mean(skipna=False))
     theirs = values.loc[best].dropna().iloc[0] if best == teacher else values.loc[best]
     return (values.loc[scheme] - theirs).dropna(), best
 
 
+def _row(claim):
+    "What is said of a claim before it is put to the test."
+    pairs = claim['pairs']
+    against = dict.fromkeys(' / '.join(others) for _, others in pairs)
+    over = 'seeds' if len(pairs) == 1 else 'networks' if 'networks' in claim else 'methods'
+    return dict(claim=claim['claim'], section=claim['section'], effect=None, ci95=None, verdict='not run', metric=claim['metric'],
+                scheme=', '.join(scheme for scheme, _ in pairs), against=', '.join(against), samples=0, over=over,
+                difference=None, paper_effect=None, margin=claim.get('margin', 0.), tried=claim.get('tried') or '')
+
+
+def _tested(row, claim, values, experiment):
+    "What our runs say of a claim. `values`: a row a scheme, a column a seed."
+    sign, pairs = -1 if claim.get('falls') else 1, claim['pairs']
+    found = [_difference(values, scheme, others, sign, experiment.teacher(scheme)) for scheme, others in pairs]
+    samples = found[0][0] if len(pairs) == 1 else pd.Series([difference.mean() for difference, _ in found])
+    difference, ci95 = interval(samples)
+    effect = sign*difference + row['margin']
+    return dict(effect=effect, ci95=ci95, difference=difference, verdict=verdict(effect, ci95), samples=len(samples),
+                against=', '.join(dict.fromkeys(best for _, best in found)))
+
+
+def _paper_effect(row, claim, paper):
+    "The effect in the paper's own tables, compared with *its* best. `paper`: a row a scheme, the metric as its one column."
+    sign, pairs = -1 if claim.get('falls') else 1, claim['pairs']
+    return sum(sign*_difference(paper, *pair, sign)[0].item() for pair in pairs)/len(pairs) + row['margin']
+
+
 def claims(
     experiment:Experiment,
     seeds:list[int],
-) -> pd.DataFrame: # a row a claim: claim, section, effect, ci95, verdict, metric, scheme, against, samples, over, difference, paper_effect, tried
+) -> pd.DataFrame: # a row a claim
     """Every claim with our effect (positive supports it; `difference` is scheme − against), its interval, verdict and the paper's effect.
 
+    Columns: claim, section, effect, ci95, verdict, metric, scheme, against, samples, over, difference, paper_effect, margin, tried.
     The verdict is 'not run' where the profile does not run a scheme or did not measure the metric. Raises `ValueError` for a profile
     without claims, an unknown scheme or metric, and what `collect` raises."""
-    runs, paper, rows = _claimed(experiment, seeds), paper_numbers(experiment.data), []
+    runs, paper, rows = _claimed(experiment, seeds), paper_numbers(experiment), []
     for claim in experiment.claims:
-        metric, sign, pairs = claim['metric'], -1 if claim.get('falls') else 1, claim['pairs']
-        if metric not in METRICS: raise ValueError(f"claim '{claim['claim']}': metric '{metric}' is unknown; known are {', '.join(METRICS)}")
-        named = {name for scheme, others in pairs for name in (scheme, *others)}
-        row = dict(claim=claim['claim'], section=claim['section'], effect=None, ci95=None, verdict='not run', metric=metric, scheme=', '.join(scheme for scheme, _ in pairs),
-                   against=', '.join(dict.fromkeys(' / '.join(others) for _, others in pairs)), samples=0, over='seeds' if len(pairs) == 1 else 'networks' if 'networks' in claim else 'methods',
-                   difference=None, paper_effect=None, margin=claim.get('margin', 0.), tried=claim.get('tried') or '')
+        metric, row = claim['metric'], _row(claim)
+        if metric not in METRICS:
+            raise ValueError(f"claim '{claim['claim']}': metric '{metric}' is unknown; known are {', '.join(METRICS)}")
+        named = list({name for scheme, others in claim['pairs'] for name in (scheme, *others)})
         values = runs.pivot(index='scheme', columns='seed', values=metric) if metric in runs else pd.DataFrame()
-        if named <= set(values.index) and values.loc[list(named)].notna().any(axis=1).all():
-            found = [_difference(values, scheme, others, sign, experiment.teacher(scheme)) for scheme, others in pairs]
-            samples = found[0][0] if len(pairs) == 1 else pd.Series([difference.mean() for difference, _ in found])
-            difference, ci95 = interval(samples)
-            effect = sign*difference + row['margin']
-            row |= dict(effect=effect, ci95=ci95, difference=difference, verdict=verdict(effect, ci95), samples=len(samples), against=', '.join(dict.fromkeys(best for _, best in found)))
-        if metric in paper and paper[metric].reindex(list(named)).notna().all():
-            row['paper_effect'] = sum(sign*_difference(paper[[metric]], *pair, sign)[0].item() for pair in pairs)/len(pairs) + row['margin']
+        if set(named) <= set(values.index) and values.loc[named].notna().any(axis=1).all():
+            row |= _tested(row, claim, values, experiment)
+        if metric in paper and paper[metric].reindex(named).notna().all():
+            row['paper_effect'] = _paper_effect(row, claim, paper[[metric]])
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -62,6 +88,21 @@ def tried(
     return found[(found.verdict != 'reproduced') & (found.tried != '')]
 
 
+def _shown(row):
+    "A claim as a row of the table."
+    metric = METRICS[row.metric]
+    over = f'{row.samples} {row.over[:-1] if row.samples == 1 else row.over}' if row.samples else '–'
+    return {'Claim': row.claim, 'Section': row.section, 'Metric': metric.name, 'Scheme': row.scheme, 'Against': row.against,
+            'Effect': metric.change(row.effect, row.ci95), 'Over': over, 'Verdict': row.verdict,
+            'paper: effect': metric.change(row.paper_effect)}
+
+
+_EFFECT = ('Effect: scheme − against, paired by seed, in points (Tsb, fps, slowest/mean frame: their own units), with the sign that '
+           'supports the claim; where a claim names several others, it is compared with the best of them by mean. '
+           'Where it speaks of several networks or methods, the effect is the mean of theirs, and the interval is over them. '
+           '“Reproduced”: the interval lies above zero; “not reproduced”: below; “undecided”: on it.')
+
+
 def claims_table(
     found:pd.DataFrame,     # as from `claims`
     experiment:Experiment,
@@ -71,13 +112,8 @@ def claims_table(
     runs = _claimed(experiment, seeds)
     ran = list(runs.scheme.unique())
     made = describe(experiment, seeds, [experiment.recipe(*run).folder for run in zip(runs.scheme, runs.seed)])
-    shown = pd.DataFrame([{'Claim': row.claim, 'Section': row.section, 'Metric': METRICS[row.metric].name, 'Scheme': row.scheme,
-                           'Against': row.against, 'Effect': METRICS[row.metric].change(row.effect, row.ci95), 'Over': f'{row.samples} {row.over[:-1] if row.samples == 1 else row.over}' if row.samples else '–', 'Verdict': row.verdict,
-                           'paper: effect': METRICS[row.metric].change(row.paper_effect)} for row in found.itertuples()])
-    notes = [*reading_notes(experiment, seeds, ran, made),
-             'Effect: scheme − against, paired by seed, in points (Tsb, fps, slowest/mean frame: their own units), with the sign that supports the claim; where a '
-             'claim names several others, it is compared with the best of them by mean. Where it speaks of several networks or methods, the effect is the mean of theirs, and the '
-             'interval is over them. “Reproduced”: the interval lies above zero; “not reproduced”: below; “undecided”: on it.',
+    shown = pd.DataFrame([_shown(row) for row in found.itertuples()])
+    notes = [*reading_notes(experiment, seeds, ran, made), _EFFECT,
              f'A 95 % interval misses in one case of twenty: of {len(found)} such intervals, about {len(found)*.05:.0f}. '
              'The paper\'s effects are from its own tables (single runs).',
              *(f'Tried for “{row.claim}” ({row.verdict}): {row.tried}' for row in tried(found).itertuples())]

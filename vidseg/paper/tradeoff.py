@@ -9,21 +9,13 @@ __all__ = ['KINDS', 'trade_off', 'figure_2', 'figure_latency']
 import numpy as np
 import pandas as pd
 
-from .charts import place_labels
-from ..training.experiments import Experiment
-from .figures import COLORS
-from .report import run_here
+from .charts import COLORS, finish_chart, place_labels
+from .notes import run_here
 from .results import collect
+from ..training.experiments import Experiment
 
 # %% ../../nbs/8_paper/07_tradeoff.ipynb #91804328
-def _finish(figure, title, says, height, top, bottom):
-    "What both pictures have in common; `height` of the panels, and what is above and below them, px."
-    text = f'{title}<br><span style="font-size:12px;color:#555">{says}</span>'
-    for update in (figure.update_xaxes, figure.update_yaxes): update(title_font_size=13, tickfont_size=12, title_standoff=6)
-    figure.update_layout(width=900, height=height + top + bottom, margin=dict(l=65, r=20, t=top, b=bottom), template='simple_white')
-    return figure.update_layout(font_size=12, title=dict(text=text, x=.015, y=1 - 28/(height + top + bottom), font_size=16))
-
-
+_LOOK = dict(left=65, font=13, corner=(.015, 28))       # of both pictures, for `finish_chart`
 KINDS = dict(video=('video-based', 'square', COLORS['red']), single=('single-frame', 'circle', COLORS['blue']),
              ours=('trained on video', 'diamond', COLORS['green']))  # name, symbol, colour
 
@@ -31,8 +23,8 @@ KINDS = dict(video=('video-based', 'square', COLORS['red']), single=('single-fra
 def trade_off(
     experiment:Experiment,
     seeds:list[int],
-) -> pd.DataFrame: # a row a row of Table V that was run: name, kind (of `KINDS`), network, against (a name), miou, tc, fps, parameters (M)
-    """What Figure 2 draws, as means over seeds.
+) -> pd.DataFrame: # a row for each of Table V that was run
+    """What Figure 2 draws, as means over seeds: name, kind (of `KINDS`), network, against (a name), miou, tc, fps, parameters (M).
 
     Raises `ValueError` where the profile has no Table V or its networks were not timed, and what `collect` raises."""
     if 'table_5' not in experiment.tables: raise ValueError(f"profile '{experiment.profile}' on '{experiment.data}' has no Table V")
@@ -58,7 +50,7 @@ def _round_numbers(low, high, steps=(1, 2, 5)): return [m*10.**e for e in range(
 
 def _write_names(figure, line, here, words, size, spots, arrows):
     "The names of a panel, where they cover neither each other nor a point."
-    order = sorted(range(len(here)), key=lambda k: not words[here.name.iloc[k]])       # `place_labels` wants the points that have a name first
+    order = sorted(range(len(here)), key=lambda k: not words[here.name.iloc[k]])       # `place_labels` wants those with a name first
     names = [words[name] for name in here.name.iloc[order] if words[name]]
     between = np.array([[spots[here.index.get_loc(name)] for name in arrow] for arrow in arrows]).reshape(-1, 2, 2)
     for k, name, (right, down) in zip(order, names, place_labels(spots[order], names, size, between)):
@@ -68,56 +60,84 @@ def _write_names(figure, line, here, words, size, spots, arrows):
                               font=dict(size=12, color=color))
 
 
-def figure_2(
-    rows:pd.DataFrame,  # as from `trade_off`; of several rows with the same `against`, the last is the full method
-    title:str='Accuracy and consistency against speed',
-): # plotly figure
-    "mIoU and TC against frames a second (Figure 2 of the paper). Raises `ValueError` when a column is missing or a kind is unknown."
-    from plotly.subplots import make_subplots
-    columns, data = ['name', 'kind', 'against'], ['name', 'network', 'miou', 'tc', 'fps', 'parameters']
-    if missing := [name for name in columns + data if name not in rows]: raise ValueError(f"rows have no column '{missing[0]}'")
-    if unknown := set(rows.kind) - set(KINDS): raise ValueError(f"kind '{min(unknown)}' is unknown; known are {', '.join(KINDS)}")
-    size, gap, low, high = np.array([815, 320]), 24, np.log10(rows.fps.min()) - .12, np.log10(rows.fps.max()) + .12    # px; of log10 fps
+def _arrows(rows):
+    """Which network is the same as which, trained on video: name at the head → name where the arrow starts; and the names not said.
+
+    An arrow is named once, at its head; of several rows with the same `against`, the last is the full method."""
     compared = rows[rows.against.isin(rows.name)]
-    full = compared.drop_duplicates('against', keep='last').set_index('name').against.to_dict()  # arrows: name → where it starts
-    hidden = {*full.values(), *compared.name} - set(full)                                        # an arrow is named once, at its head
-    words = {name: full.get(name, '' if name in hidden else name) for name in rows.name}
-    disc = lambda millions: 60*np.sqrt(millions/rows.parameters.max())
-    figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=gap/(2*size[1] + gap))
-    for line, (metric, text) in enumerate((('miou', 'mIoU, %'), ('tc', 'TC, %')), 1):
-        here = rows[rows[metric].notna()].set_index('name', drop=False).assign(value=lambda rows: rows[metric])
-        x, y = np.log10(here.fps), here.value
-        bottom, tall = y.min() - .1*np.ptp(y) - .5, 1.2*np.ptp(y) + 1
-        arrows = [(start, end) for end, start in full.items() if start in here.index and end in here.index]
-        for start, end in arrows:
-            figure.add_annotation(x=x[end], y=y[end], ax=x[start], ay=y[start], axref=f'x{line}', ayref=f'y{line}', text='', arrowhead=2,
-                                  arrowwidth=1.5, arrowcolor='#777777', standoff=5, startstandoff=5, row=line, col=1)
-        _write_names(figure, line, here, words, size, np.stack([(x - low)/(high - low), 1 - (y - bottom)/tall], 1)*size, arrows)
-        for kind, (name, symbol, color) in KINDS.items():
-            for part in (True, False):                                                    # those of the full method on top
-                some = here[(here.kind == kind) & ((here.name.isin(hidden) & here.against.notna()) == part)]
-                if not len(some): continue
-                at = dict(x=np.log10(some.fps), y=some.value, mode='markers', row=line, col=1)
-                discs = dict(size=disc(some.parameters), color=color, opacity=.16, line_width=0)
-                symbols = dict(symbol=symbol, size=9, color='white' if part else color, line=dict(color=color, width=1.5))
-                figure.add_scatter(**at, marker=discs, showlegend=False, hoverinfo='skip')
-                figure.add_scatter(**at, marker=symbols, name=f'{name}, in part' if part else name, showlegend=line == 1,
-                                   legendrank=1000 + part, customdata=some[data], hovertemplate=_HOVER)
-        figure.update_yaxes(title=text, range=[bottom, bottom + tall], showgrid=True, row=line, col=1)
-    ticks = _round_numbers(10**low, 10**high)
-    figure.update_xaxes(range=[low, high], tickvals=np.log10(ticks), ticktext=[f'{tick:g}' for tick in ticks], showgrid=True)
-    figure.update_xaxes(title='frames a second (batch 1)', row=2, col=1)
+    full = compared.drop_duplicates('against', keep='last').set_index('name').against.to_dict()
+    return full, {*full.values(), *compared.name} - set(full)
+
+
+def _draw_arrows(figure, line, x, y, arrows):
+    "Arrows of a panel, from name to name."
+    for start, end in arrows:
+        figure.add_annotation(x=x[end], y=y[end], ax=x[start], ay=y[start], axref=f'x{line}', ayref=f'y{line}', text='', arrowhead=2,
+                              arrowwidth=1.5, arrowcolor='#777777', standoff=5, startstandoff=5, row=line, col=1)
+
+
+def _draw_points(figure, line, here, hidden, disc):
+    "Symbols and discs of a panel; those of the full method on top."
+    data = ['name', 'network', 'miou', 'tc', 'fps', 'parameters']
+    for kind, (name, symbol, color) in KINDS.items():
+        for part in (True, False):
+            some = here[(here.kind == kind) & ((here.name.isin(hidden) & here.against.notna()) == part)]
+            if not len(some): continue
+            at = dict(x=np.log10(some.fps), y=some.value, mode='markers', row=line, col=1)
+            discs = dict(size=disc(some.parameters), color=color, opacity=.16, line_width=0)
+            symbols = dict(symbol=symbol, size=9, color='white' if part else color, line=dict(color=color, width=1.5))
+            figure.add_scatter(**at, marker=discs, showlegend=False, hoverinfo='skip')
+            figure.add_scatter(**at, marker=symbols, name=f'{name}, in part' if part else name, showlegend=line == 1,
+                               legendrank=1000 + part, customdata=some[data], hovertemplate=_HOVER)
+
+
+def _explain_discs(figure, most, disc):
+    "What the area of a disc says, beside the legend."
     right, corner = 0, dict(xref='paper', yref='paper')
-    for millions in _round_numbers(0, rows.parameters.max(), (1, 3))[:-4:-1]:          # what the area of a disc says, beside the legend
+    for millions in _round_numbers(0, most, (1, 3))[:-4:-1]:
         d = disc(millions)
         figure.add_shape(type='circle', **corner, xsizemode='pixel', ysizemode='pixel', xanchor=1, yanchor=0, x0=-right - d, x1=-right,
                          y0=-78 - d/2, y1=-78 + d/2, fillcolor=COLORS['grey'], opacity=.35, line_width=0)
         figure.add_annotation(text=f'{millions:g} M', **corner, x=1, y=0, xshift=-right - d - 6, yshift=-78, xanchor='right',
                               yanchor='middle', showarrow=False)
         right += d + 54
+
+
+def figure_2(
+    rows:pd.DataFrame,  # as from `trade_off`; of several rows with the same `against`, the last is the full method
+    title:str='Accuracy and consistency against speed',
+): # plotly figure
+    "mIoU and TC against frames a second (Figure 2 of the paper). Raises `ValueError` when a column is missing or a kind is unknown."
+    from plotly.subplots import make_subplots
+    columns = ['name', 'kind', 'against', 'network', 'miou', 'tc', 'fps', 'parameters']
+    if missing := [name for name in columns if name not in rows]: raise ValueError(f"rows have no column '{missing[0]}'")
+    if unknown := set(rows.kind) - set(KINDS): raise ValueError(f"kind '{min(unknown)}' is unknown; known are {', '.join(KINDS)}")
+    size, gap = np.array([815, 320]), 24                                                         # of a panel, between them, px
+    low, high = np.log10(rows.fps.min()) - .12, np.log10(rows.fps.max()) + .12
+    full, hidden = _arrows(rows)
+    words = {name: full.get(name, '' if name in hidden else name) for name in rows.name}
+
+    def disc(millions): return 60*np.sqrt(millions/rows.parameters.max())
+
+    figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=gap/(2*size[1] + gap))
+    for line, (metric, text) in enumerate((('miou', 'mIoU, %'), ('tc', 'TC, %')), 1):
+        here = rows[rows[metric].notna()].set_index('name', drop=False)
+        here = here.assign(value=here[metric])
+        x, y = np.log10(here.fps), here.value
+        bottom, tall = y.min() - .1*np.ptp(y) - .5, 1.2*np.ptp(y) + 1
+        arrows = [(start, end) for end, start in full.items() if start in here.index and end in here.index]
+        spots = np.stack([(x - low)/(high - low), 1 - (y - bottom)/tall], 1)*size
+        _draw_arrows(figure, line, x, y, arrows)
+        _write_names(figure, line, here, words, size, spots, arrows)
+        _draw_points(figure, line, here, hidden, disc)
+        figure.update_yaxes(title=text, range=[bottom, bottom + tall], showgrid=True, row=line, col=1)
+    ticks = _round_numbers(10**low, 10**high)
+    figure.update_xaxes(range=[low, high], tickvals=np.log10(ticks), ticktext=[f'{tick:g}' for tick in ticks], showgrid=True)
+    figure.update_xaxes(title='frames a second (batch 1)', row=2, col=1)
+    _explain_discs(figure, rows.parameters.max(), disc)
     says = 'arrow: the same network trained on video, with the full method; area of a disc: parameters'
     legend = dict(orientation='h', x=0, y=-78/(2*size[1] + gap), yanchor='middle', font_size=13)
-    return _finish(figure, title, says, 2*size[1] + gap, 70, 110).update_layout(legend=legend)
+    return finish_chart(figure, title, says, 2*size[1] + gap, 70, 110, **_LOOK).update_layout(legend=legend)
 
 # %% ../../nbs/8_paper/07_tradeoff.ipynb #03ec7e32
 def _apart(wanted, step, high):
@@ -131,6 +151,25 @@ def _apart(wanted, step, high):
     return heights
 
 
+def _draw_latency(figure, col, heading, names, ms, fired, heights):
+    "A panel: the milliseconds of every frame, filled where something was computed; at the right the names, at these heights (0..1)."
+    paints, dashes = [*COLORS.values(), '#000000'], ('solid', 'dot', 'dash')
+    place = dict(xref='x domain', yref='y domain', row=1, col=col, showarrow=False, xanchor='left')
+    for k, (name, height) in enumerate(zip(names, heights)):
+        color, dash, here = paints[k % len(paints)], dashes[k//len(paints) % 3], fired[name]
+        marker = dict(opacity=1, size=np.where(here, 7, 5), color=np.where(here, color, 'white'), line=dict(color=color, width=1.5))
+        figure.add_scatter(x=np.arange(len(here)), y=ms[name], mode='lines+markers', name=name, showlegend=False, row=1, col=col,
+                           line=dict(color=color, width=1.5, dash=dash), marker=marker,
+                           hovertemplate=f'<b>{name}</b>, frame %{{x}}: %{{y:.1f}} ms<extra></extra>')
+        text = f'<b style="color:{color}">{name}</b><br>mean {ms[name].mean():.3g}, max <b>{ms[name].max():.3g}</b> ms'
+        figure.add_annotation(**place, text=text, x=1, y=height, yanchor='middle', xshift=8, align='left',
+                              font=dict(size=12, color='#333333'))
+    figure.add_annotation(**place, text=heading, x=0, y=1, yanchor='bottom', yshift=8, font_size=13)
+
+
+def _whole(measured): return measured and all(0 < len(one['seconds']) == len(one['fired']) for one in measured.values())
+
+
 def figure_latency(
     measured:dict[str, dict],  # name → seconds: of each frame; fired: whether something was computed anew on it; as from `time_networks`
     title:str='Latency, frame by frame',
@@ -139,35 +178,26 @@ def figure_latency(
 
     Raises `ValueError` when there is nothing to show."""
     from plotly.subplots import make_subplots
-    if not measured or any(not 0 < len(one['seconds']) == len(one['fired']) for one in measured.values()):
-        raise ValueError('give at least one method, with seconds and fired of every frame')
-    panels = {'key frames, and frames in between': [name for name, one in measured.items() if not all(one['fired'])],
-              'something is computed anew on every frame': [name for name, one in measured.items() if all(one['fired'])]}
+    if not _whole(measured): raise ValueError('give at least one method, with seconds and fired of every frame')
+    ms = {name: 1000*np.asarray(one['seconds'], float) for name, one in measured.items()}
+    fired = {name: np.array(one['fired'], bool) for name, one in measured.items()}
+    by_speed = sorted(measured, key=lambda name: ms[name].mean())
+    panels = {'key frames, and frames in between': [name for name in by_speed if not fired[name].all()],
+              'something is computed anew on every frame': [name for name in by_speed if fired[name].all()]}
     panels = {heading: names for heading, names in panels.items() if names}
     high, across, words = 400, 835, 185                   # of a panel, of all of them, and of the words at the right of each, px
     width = across/len(panels) - words
-    ms = {name: 1000*np.asarray(one['seconds'], float) for name, one in measured.items()}
-    low, top = np.log10(min(map(np.min, ms.values()))) - .05, np.log10(max(map(np.max, ms.values()))) + .05
-    figure, paints = make_subplots(1, len(panels)), [*COLORS.values(), '#000000']
+    everything = np.concatenate(list(ms.values()))
+    low, top = np.log10(everything.min()) - .05, np.log10(everything.max()) + .05
+    figure = make_subplots(1, len(panels))
     for col, (heading, names) in enumerate(panels.items(), 1):
-        names = sorted(names, key=lambda name: ms[name].mean())
         wanted = [(np.log10(ms[name].mean()) - low)/(top - low)*high for name in names]
-        place = dict(xref='x domain', yref='y domain', row=1, col=col, showarrow=False, xanchor='left')
-        for k, (name, height) in enumerate(zip(names, _apart(wanted, min(36, high/len(names)), high))):
-            color, dash = paints[k % len(paints)], ('solid', 'dot', 'dash')[k//len(paints) % 3]
-            fired = np.array(measured[name]['fired'], bool)
-            marker = dict(opacity=1, size=np.where(fired, 7, 5), color=np.where(fired, color, 'white'), line=dict(color=color, width=1.5))
-            figure.add_scatter(x=np.arange(len(fired)), y=ms[name], mode='lines+markers', name=name, showlegend=False, row=1, col=col,
-                               line=dict(color=color, width=1.5, dash=dash), marker=marker,
-                               hovertemplate=f'<b>{name}</b>, frame %{{x}}: %{{y:.1f}} ms<extra></extra>')
-            text = f'<b style="color:{color}">{name}</b><br>mean {ms[name].mean():.3g}, max <b>{ms[name].max():.3g}</b> ms'
-            figure.add_annotation(**place, text=text, x=1, y=height/high, yanchor='middle', xshift=8, align='left',
-                                  font=dict(size=12, color='#333333'))
-        figure.add_annotation(**place, text=heading, x=0, y=1, yanchor='bottom', yshift=8, font_size=13)
+        heights = [height/high for height in _apart(wanted, min(36, high/len(names)), high)]
+        _draw_latency(figure, col, heading, names, ms, fired, heights)
         left = (col - 1)*(width + words)
         figure.update_xaxes(domain=[left/across, (left + width)/across], title='frame', row=1, col=col)
     ticks = _round_numbers(10**low, 10**top)
     figure.update_yaxes(type='log', range=[low, top], tickvals=ticks, ticktext=[f'{tick:g}' for tick in ticks], showgrid=True)
     figure.update_yaxes(title='milliseconds', col=1)
     says = 'filled: a frame on which the network, or a part of it, ran; hollow: a frame that was propagated'
-    return _finish(figure, title, says, high, 95, 60).update_layout(margin_r=0)
+    return finish_chart(figure, title, says, high, 95, 60, **_LOOK).update_layout(margin_r=0)
