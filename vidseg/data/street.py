@@ -48,8 +48,9 @@ class StreetWorld(World):
         """A quad: `origin` is the middle of its upper edge (m), `along` and `down` its axes, `size` (width, height) in m.
 
         It moves with `velocity` (m/s) and swings about its upper edge by `swing` (rad, rad/s)."""
-        self._quads.append(dict(mips=mips(texture), cls=cls, origin=origin, along=along, down=down, size=size, velocity=velocity,
-                                instance=instance, swing=swing, decal=decal))
+        quad = dict(mips=mips(texture), cls=cls, instance=instance, decal=decal)
+        quad |= dict(origin=origin, along=along, down=down, size=size, velocity=velocity, swing=swing)
+        self._quads.append(quad)
 
     def _build(self, rng):
         self.road_half = road = rng.uniform(3.6, 4.8)
