@@ -132,10 +132,10 @@ def provenance(
     def git(*args):
         done = subprocess.run(['git', '-C', str(root()), *args], capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ''
-    changed = git('status', '--porcelain', '--untracked-files=no', '--', 'vidseg', 'nbs', 'Snakefile')
+    commit = git('rev-parse', '--short=12', 'HEAD') or 'unknown'
+    if git('status', '--porcelain', '--untracked-files=no', '--', 'vidseg', 'nbs', 'Snakefile'): commit += '+'
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'{platform.machine()} CPU'
-    return dict(commit=(git('rev-parse', '--short=12', 'HEAD') or 'unknown') + ('+' if changed else ''), vidseg=__version__,
-                python=platform.python_version(), torch=torch.__version__, device=device)
+    return dict(commit=commit, vidseg=__version__, python=platform.python_version(), torch=torch.__version__, device=device)
 
 # %% ../nbs/00_workspace.ipynb #aba02fe7
 def and_more(

@@ -63,8 +63,10 @@ def grid(
 ) -> Image.Image:             # one picture
     "Tile pictures on white, with titles. Raises `ValueError` when there are none, their sizes differ or titles are missing."
     images = [to_image(x) for x in images]
-    if not images or len({x.shape for x in images}) > 1: raise ValueError(f'pictures of one size, not {[x.shape[:2] for x in images]}')
-    if titles is not None and len(titles) != len(images): raise ValueError(f'{len(images)} pictures but {len(titles)} titles')
+    if not images or len({x.shape for x in images}) > 1:
+        raise ValueError(f'pictures of one size, not {[x.shape[:2] for x in images]}')
+    if titles is not None and len(titles) != len(images):
+        raise ValueError(f'{len(images)} pictures but {len(titles)} titles')
     height, width = (round(scale*n) for n in images[0].shape[:2])
     columns, head = columns or len(images), 14 if titles is not None else 0
     rows = math.ceil(len(images)/columns)
@@ -84,7 +86,9 @@ def legend(
     columns:int=6,         # names per row
 ) -> Image.Image:          # one picture
     "The classes with their colours."
-    columns, width = min(columns, len(classes)), 24 + max(round(ImageDraw.ImageDraw(Image.new('1', (1, 1))).textlength(c)) for c in classes)
+    ruler = ImageDraw.ImageDraw(Image.new('1', (1, 1)))
+    width = 24 + max(round(ruler.textlength(name)) for name in classes)
+    columns = min(columns, len(classes))
     page = Image.new('RGB', (columns*width, 16*math.ceil(len(classes)/columns)), 'white')
     draw = ImageDraw.Draw(page)
     for i, (name, color) in enumerate(zip(classes, colors, strict=True)):
@@ -104,7 +108,10 @@ def heat(
     x = x[0] if x.ndim == 3 and len(x) == 1 else x
     if x.ndim != 2: raise ValueError(f'a heat map is (H,W), not {x.shape}')
     known = np.isfinite(x)
-    low = vmin if vmin is not None else x[known].min() if known.any() else 0
-    high = vmax if vmax is not None else x[known].max() if known.any() else 1
-    level = np.rint(255*np.clip((np.where(known, x, low) - low)/max(high - low, 1e-12), 0, 1)).astype(np.uint8)
-    return np.where(known[..., None], cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_CIVIDIS), cv2.COLOR_BGR2RGB), 255).astype(np.uint8)
+    smallest, largest = (x[known].min(), x[known].max()) if known.any() else (0, 1)
+    low = smallest if vmin is None else vmin
+    high = largest if vmax is None else vmax
+    share = np.clip((np.where(known, x, low) - low)/max(high - low, 1e-12), 0, 1)
+    colors = cv2.applyColorMap(np.rint(255*share).astype(np.uint8), cv2.COLORMAP_CIVIDIS)
+    colors = cv2.cvtColor(colors, cv2.COLOR_BGR2RGB)
+    return np.where(known[..., None], colors, 255).astype(np.uint8)

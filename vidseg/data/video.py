@@ -28,11 +28,15 @@ def read_image(
     "Read one picture. Raises `ValueError` naming the file when it is broken, cut short, or has colours where ids are expected."
     path = Path(path)
     data = path.read_bytes()
-    whole = (b'IEND' if path.suffix.lower() == '.png' else b'\xff\xd9') in data[-64:]   # what the last bytes of a PNG, a JPEG say
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR if color else cv2.IMREAD_UNCHANGED) if data and whole else None
+    end = b'IEND' if path.suffix.lower() == '.png' else b'\xff\xd9'   # what the last bytes of a PNG, a JPEG say
+    image = None
+    if end in data[-64:]:
+        mode = cv2.IMREAD_COLOR if color else cv2.IMREAD_UNCHANGED
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     if image is None: raise ValueError(f'{path} cannot be decoded: it is empty, broken or cut short')
     if color: return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    if image.ndim != 2: raise ValueError(f'{path} has {image.shape[2]} channels; a map of ids has one (convert colours or palette to ids)')
+    if image.ndim != 2:
+        raise ValueError(f'{path} has {image.shape[2]} channels; a map of ids has one (convert colours or palette to ids)')
     return image
 
 
@@ -44,7 +48,9 @@ def write_image(
     "Write one picture. Raises `OSError` when the disk refuses."
     path, image = Path(path), np.ascontiguousarray(image)
     if image.ndim == 3: image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    path.write_bytes(cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix != '.png' else [])[1].tobytes())
+    options = [] if path.suffix == '.png' else [cv2.IMWRITE_JPEG_QUALITY, quality]
+    _, data = cv2.imencode(path.suffix, image, options)
+    path.write_bytes(data.tobytes())
 
 # %% ../../nbs/1_data/01_video.ipynb #49351da4
 VIDEO_CODECS = {'.mp4': ('mp4', 'libx264', {'crf': '18'}),
@@ -59,7 +65,8 @@ def write_video(
     "Stream frames to a video that every browser plays; an odd side is padded by one pixel. Raises `ValueError` or `OSError`."
     import av
     path = Path(path)
-    if path.suffix not in VIDEO_CODECS: raise ValueError(f"cannot write '{path.name}': the suffix must be one of {', '.join(VIDEO_CODECS)}")
+    if path.suffix not in VIDEO_CODECS:
+        raise ValueError(f"cannot write '{path.name}': the suffix must be one of {', '.join(VIDEO_CODECS)}")
     palette = np.zeros((256, 3), np.uint8)
     if colors is not None: palette[:len(colors)] = colors
     container_format, codec, options = VIDEO_CODECS[path.suffix]
@@ -113,7 +120,8 @@ def _header(path):
         with av.open(path) as container:
             if not container.streams.video: raise ValueError(f'{path} has no video stream')
             stream = container.streams.video[0]
-            rate, seconds = float(stream.average_rate or stream.guessed_rate or 25), (container.duration or 0)/av.time_base
+            rate = float(stream.average_rate or stream.guessed_rate or 25)
+            seconds = (container.duration or 0)/av.time_base
             return rate, stream.frames - (container.format.name == 'avi'), seconds   # avi may count one empty packet
     except av.error.FFmpegError as error: raise _refusal(path, 0, error.strerror) from None
 
@@ -138,7 +146,8 @@ def video_frames(
     source = Path(source)
     rate, _ = video_info(source, fps)
     frames = itertools.islice(_same_size(source) if source.is_dir() else _decode(source, rate), max_frames)
-    return frames if size is None else (cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA) for frame in frames)
+    if size is None: return frames
+    return (cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA) for frame in frames)
 
 
 def _decode(path, fps):

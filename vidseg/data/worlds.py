@@ -32,9 +32,12 @@ def write_world(
     gaps:tuple[int, ...]=(), # exact flow is written from every labelled frame to the frames this far away, e.g. (1,)
     **options,               # of the world: size, length, fps, noise
 ) -> Path: # the folder of the split
-    "Write one split of a world as a clip folder, whole or not at all. Raises `ValueError` for an unknown world, split or kind of labels."
+    """Write one split of a world as a clip folder, whole or not at all.
+
+    Raises `ValueError` for an unknown world, split or kind of labels."""
     from tqdm import tqdm
-    for what, value, known in (('world', world, list(WORLDS)), ('split', of or split, SPLITS), ('labels', labels, ['all', 'one', 'none'])):
+    choices = ('world', world, list(WORLDS)), ('split', of or split, SPLITS), ('labels', labels, ['all', 'one', 'none'])
+    for what, value, known in choices:
         if value not in known: raise ValueError(f"{what} '{value}' is unknown; known are {', '.join(known)}")
     kind = WORLDS[world]
     of_clip = (seed*len(SPLITS) + SPLITS.index(of or split))*100_000 + first
@@ -45,8 +48,12 @@ def write_world(
     with atomic_folder(Path(target)/split) as folder:
         for k in tqdm(range(clips), desc=f'{world} {split}', unit='clip', mininterval=1):
             clip = kind(of_clip + k, **options)
-            labelled = {'all': range(clip.length), 'one': [min(19, clip.length - 1)], 'none': []}[labels]
-            flows = {(t, t + gap): clip.flow(t, t + gap) for t in labelled for gap in gaps if 0 <= t + gap < clip.length}
-            write_clip(folder/f'{first + k:04}', (clip.render(t) for t in range(clip.length)), labels={t: clip.label(t) for t in labelled},
-                       instances={t: clip.instances(t) for t in labelled}, flows=flows)
+            times = range(clip.length)
+            labelled = {'all': times, 'one': [min(19, clip.length - 1)], 'none': []}[labels]
+            write_clip(
+                folder/f'{first + k:04}',
+                (clip.render(t) for t in times),
+                labels={t: clip.label(t) for t in labelled},
+                instances={t: clip.instances(t) for t in labelled},
+                flows={(t, t + gap): clip.flow(t, t + gap) for t in labelled for gap in gaps if t + gap in times})
     return Path(target)/split

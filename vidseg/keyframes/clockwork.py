@@ -36,7 +36,8 @@ class Clockwork(VideoNet):
             kinds = f'{type(self.network).__name__} on {type(encoder).__name__}'
             raise ValueError(f'Clockwork splits a PSPNet whose encoder is a list of stages, such as pspnet18, got {kinds}')
         self.threshold = threshold
-        self.split = 1 + list(encoder).index(next(iter(encoder.return_layers)))  # the deep stages begin behind the first that is scored
+        scored = next(iter(encoder.return_layers))          # the deep stages begin behind the first that is scored
+        self.split = 1 + list(encoder).index(scored)
 
     def shallow(self, frame:Tensor) -> tuple[Tensor, Tensor]: # (B,3,H,W) → (B,F,h,w) features, (B,C,h,w) scores
         "What is computed in every frame."
@@ -68,5 +69,6 @@ class Clockwork(VideoNet):
         fires = first_hand(n, t, s)
         features = scatter_rows(self.deep(x[fires]), fires, n)
         features = features.index_copy(0, t, features[s])
-        shallow, deep = (self.network.upsample(scores, frames.shape[-2:]) for scores in (shallow, self.network.classifier(features)))
+        deep = self.network.classifier(features)
+        shallow, deep = (self.network.upsample(scores, frames.shape[-2:]) for scores in (shallow, deep))
         return VideoOutput(shallow + deep, features, (shallow,) if self.training else ())

@@ -44,7 +44,8 @@ class DeepFeatureFlow(VideoNet):
     def carried(self, frame:Tensor, key:bool) -> Tensor: # (B,3,H,W) → (B,F,h,w)
         "The features of a key frame, or those of `past`, a frame and its features, carried here."
         if key: return features_of(self.network, frame)
-        return self.propagate(frame, *self.past, estimate_flow(frame, self.past[0], self.flow))[0]
+        last, features = self.past
+        return self.propagate(frame, last, features, estimate_flow(frame, last, self.flow))[0]
 
     def advance(self, frame, key):
         features = self.carried(frame, key)
@@ -56,7 +57,8 @@ class DeepFeatureFlow(VideoNet):
         seen = first_hand(len(frames), t, s)
         features = scatter_rows(features_of(self.network, frames[seen]), seen, len(frames))
         if not len(t): return features
-        return features.index_copy(0, t, self.propagate(frames[t], frames[s], features[s], flow)[0].to(features.dtype))
+        carried, _ = self.propagate(frames[t], frames[s], features[s], flow)
+        return features.index_copy(0, t, carried.to(features.dtype))
 
     def forward(self, frames, pairs=None, flow=None):
         features = self.paired(frames, *first_pairs(frames, pairs, flow))

@@ -83,4 +83,5 @@ class DVRL(DeepFeatureFlow):
         baseline = chance*as_key + (1 - chance)*as_carried
         decision = reinforce_loss(logit, action, reward/unit, baseline/unit)
         decision = decision - self.entropy*F.binary_cross_entropy_with_logits(logit, logit.sigmoid())
-        return VideoOutput(fresh.index_copy(0, t, carried.to(fresh.dtype)), features, (fresh,) if self.training else (), decision)
+        logits = fresh.index_copy(0, t, carried.to(fresh.dtype))
+        return VideoOutput(logits, features, (fresh,) if self.training else (), decision)

@@ -125,7 +125,8 @@ class DVSN(VideoNet):
             self.fired = fire.view(-1, 4).cpu()
             if fire.any():
                 scores[fire] = self.segment(regions[fire]).to(scores.dtype)
-                self.past = tuple(torch.where(fire.view(-1, 1, 1, 1), new, old) for new, old in zip((regions, scores), (keys, kept)))
+                anew = fire.view(-1, 1, 1, 1)
+                self.past = torch.where(anew, regions, keys), torch.where(anew, scores, kept)
         return self.join(self.network.upsample(scores, regions.shape[-2:]), size)
 
     def forward(self, frames, pairs=None, flow=None):

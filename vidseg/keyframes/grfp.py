@@ -64,7 +64,9 @@ class GRFP(VideoNet):
 
     def advance(self, frame, key):
         scores = self.network(frame).logits
-        if not key: scores = self.unit(frame, self.past[0], scores, self.past[1], estimate_flow(frame, self.past[0], self.flow))
+        if not key:
+            last, memory = self.past
+            scores = self.unit(frame, last, scores, memory, estimate_flow(frame, last, self.flow))
         self.past, self.fired = (frame, scores), torch.ones(len(frame), 1, dtype=torch.bool)
         return scores
 

@@ -34,8 +34,11 @@ def create_keyframe_method(
     networks:Sequence[SegNet],  # trained per-frame networks: one; for 'accel' two, the large and the light one
     **options,                  # of the method, such as `interval`
 ) -> VideoNet: # in the networks' mode and on their device
-    "The method of that name (section IV-B, Table V). Raises `ValueError` for an unknown method or option, and networks that do not fit."
-    if method not in KEYFRAME_METHODS: raise ValueError(f"unknown keyframe method '{method}'. Known: {', '.join(KEYFRAME_METHODS)}")
+    """The keyframe method of that name (section IV-B, Table V).
+
+    Raises `ValueError` for an unknown method or option, and networks that do not fit."""
+    if method not in KEYFRAME_METHODS:
+        raise ValueError(f"unknown keyframe method '{method}'. Known: {', '.join(KEYFRAME_METHODS)}")
     known = [name for name in inspect.signature(KEYFRAME_METHODS[method]).parameters if name != 'networks']
     if unknown := options.keys() - set(known):
         raise ValueError(f"keyframe method '{method}' has no option '{min(unknown)}'. Known: {', '.join(known)}")

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.street import StreetWorld
-from .base import VideoNet, VideoOutput
+from .base import VideoNet
 from ..motion.flow import estimate_flow
 
 # %% ../../nbs/4_keyframes/02_trial.ipynb #159bbc6e

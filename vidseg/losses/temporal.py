@@ -27,7 +27,8 @@ def _per_pixel(logits_t, logits_s, flow, frame_t, frame_s, divergence):
     "V · KL of every pixel, and which pixels have a partner inside the frame; both (B,1,H,W). Arguments as for `temporal_loss`."
     distance_of = DIVERGENCES[_known_divergence(divergence)]
     flow = flow.detach()
-    logits_t, logits_s = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (logits_t, logits_s)) # half precision is not enough
+    def precise(x): return x.to(torch.promote_types(x.dtype, torch.float32))  # half precision is not enough here
+    logits_t, logits_s = precise(logits_t), precise(logits_s)
     q_s, inside = warp(logits_s.softmax(1), flow)
     weight = occlusion_mask(frame_t, warp(frame_s, flow)[0]).detach()*inside
     return weight*distance_of(logits_t.log_softmax(1), q_s), inside

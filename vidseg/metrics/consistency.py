@@ -162,18 +162,24 @@ class VideoConsistency(LabelMetric):
         pred:Tensor,    # (T,H,W) class ids, one whole clip
         target:Tensor,  # (T,H,W) true class ids, 255 where unknown
     ):
-        "Count the windows of one clip (fewer than n frames have none). Raises `ValueError` for shapes that differ or an id out of range."
+        """Count the windows of one clip (fewer than n frames have none).
+
+        Raises `ValueError` for shapes that differ or an id out of range."""
         if pred.ndim != 3 or pred.shape != target.shape:
             raise ValueError(f'pred {tuple(pred.shape)} and target {tuple(target.shape)} must both be (T,H,W)')
-        pred, target = (as_bytes(labels, self.num_classes, name=name) for labels, name in ((pred, 'pred'), (target, 'target')))
-        pred_run = true_run = torch.zeros(pred.shape[1:], dtype=torch.int32, device=pred.device)    # frames with the same label, up to t
+        pred = as_bytes(pred, self.num_classes, name='pred')
+        target = as_bytes(target, self.num_classes, name='target')
+        pred_run = true_run = torch.zeros(pred.shape[1:], dtype=torch.int32, device=pred.device)    # frames with one label, up to t
         for t, known in enumerate((pred != 255) & (target != 255)):
-            pred_run, true_run = (torch.where(labels[t] == labels[t - 1], run + 1, 1)*known
-                                  for labels, run in ((pred, pred_run), (target, true_run)))
+            pred_run = torch.where(pred[t] == pred[t - 1], pred_run + 1, 1)*known
+            true_run = torch.where(target[t] == target[t - 1], true_run + 1, 1)*known
             steady = true_run >= self.n
             both = steady & (pred_run >= self.n)
             if self.correct: both &= pred[t] == target[t]
-            if count := int(steady.sum()): self.total, self.windows = self.total + int(both.sum())/count, self.windows + 1
+            count = int(steady.sum())
+            if not count: continue
+            self.total = self.total + int(both.sum())/count
+            self.windows = self.windows + 1
 
     def compute(self) -> Tensor: # scalar in 0…1, NaN when there was no window
         "Mean over the windows."

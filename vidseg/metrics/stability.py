@@ -62,7 +62,8 @@ def contours(
 ) -> list:                 # of (n,2) int32 vertices (x, y): corners of pixels, pixel (x, y) covers x…x+1, y…y+1
     """The mask's contours as closed polygons along pixel cracks, outer ones clockwise (on the screen), holes counter-clockwise.
 
-    A polygon of which only a point or a line is left, such as a single pixel's, is dropped. Raises `ValueError` unless the mask is (H,W)."""
+    A polygon of which only a point or a line is left, such as a single pixel's, is dropped.
+    Raises `ValueError` unless the mask is (H,W)."""
     mask = np.asarray(mask)
     if mask.ndim != 2: raise ValueError(f'a mask is (H,W), got {mask.shape}')
     corners, ends = _trace(np.pad(mask.astype(bool), 1))

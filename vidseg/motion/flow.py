@@ -154,10 +154,12 @@ class FlowCache:
         device:str='cpu',   # where RAFT computes
         **parameters,       # of the method
     ):
-        self.folder, self.method, self.device, self.parameters = Path(folder), method, device, flow_parameters(method, **parameters)
+        self.folder, self.method, self.device = Path(folder), method, device
+        self.parameters = flow_parameters(method, **parameters)
         weights = self.parameters.get('weights')
         content = hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights else None
-        self._key = json.dumps([method, {k: v for k, v in self.parameters.items() if k != 'weights'}, content], sort_keys=True).encode()
+        others = {name: value for name, value in self.parameters.items() if name != 'weights'}
+        self._key = json.dumps([method, others, content], sort_keys=True).encode()
 
     def path(self,
         src:np.ndarray, # (H,W,3) uint8 RGB, frame a
@@ -195,7 +197,9 @@ def clip_flow(
     device:str='cpu',           # where RAFT computes
     **parameters,               # of the method
 ) -> Tensor:                    # (2,H,W) float32 pixels (dx, dy) from frame i to frame j, on the CPU
-    "Flow between two frames of a clip. Raises `ValueError` for an unknown method, and for 'exact' where the clip folder has no such flow."
+    """Flow between two frames of a clip.
+
+    Raises `ValueError` for an unknown method, and for 'exact' where the clip folder has no such flow."""
     if method == 'exact': return torch.from_numpy(clip.flow(i, j))
     if cache is not None: return FlowCache(cache, method, device, **parameters)(clip.frame(i), clip.frame(j))
     return _between(clip.frame(i), clip.frame(j), method, device, **parameters)

@@ -22,7 +22,8 @@ def warp(
     A pixel came from inside when `x + flow(x)` lies between the outermost pixel centres ('bilinear') or when its nearest pixel, half to
     even, lies in the frame ('nearest'). Differentiable in `image` with 'bilinear'. Raises `ValueError` for other shapes or modes."""
     if image.dim() != 4 or flow.shape != (image.shape[0], 2, *image.shape[2:]):
-        raise ValueError(f'warp needs image (B,C,H,W) and flow (B,2,H,W) of one size, got {tuple(image.shape)} and {tuple(flow.shape)}')
+        got = f'{tuple(image.shape)} and {tuple(flow.shape)}'
+        raise ValueError(f'warp needs image (B,C,H,W) and flow (B,2,H,W) of one size, got {got}')
     if mode not in ('bilinear', 'nearest'): raise ValueError(f"mode '{mode}' is unknown; known are bilinear, nearest")
     H, W = image.shape[2:]
     x = flow[:, 0] + torch.arange(W, device=flow.device, dtype=flow.dtype)
@@ -35,7 +36,7 @@ def warp(
         warped = image.flatten(2).gather(2, index).view_as(image)*inside
     else:
         grid = torch.stack([2*x/max(W - 1, 1) - 1, 2*y/max(H - 1, 1) - 1], -1)
-        grid = torch.where(inside[:, 0, ..., None], grid, 3.)                         # far outside, where zeros are
+        grid = torch.where(inside[:, 0, ..., None], grid, 3.)    # far outside, where zeros are
         warped = F.grid_sample(image, grid.to(image.dtype), padding_mode='zeros', align_corners=True)
     return warped, inside
 
@@ -45,5 +46,6 @@ def occlusion_mask(
     warped:Tensor, # (B,3,H,W) a neighbouring frame warped onto `frame`
 ) -> Tensor: # (B,1,H,W) weights in (0, 1]
     "The paper's occlusion mask `V = exp(−|I_t − Î_{t+k}|)` (section III-C), |·| summed over the colour channels."
-    if frame.shape != warped.shape: raise ValueError(f'frame {tuple(frame.shape)} and warped {tuple(warped.shape)} must have one shape')
+    if frame.shape != warped.shape:
+        raise ValueError(f'frame {tuple(frame.shape)} and warped {tuple(warped.shape)} must have one shape')
     return torch.exp(-(frame - warped).abs().sum(1, keepdim=True))

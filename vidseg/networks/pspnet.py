@@ -27,8 +27,9 @@ class PyramidPooling(nn.Module):
         bins:tuple[int,...]=(1,2,3,6), # grids, cells per side
     ):
         super().__init__()
-        self.levels = nn.ModuleList(nn.Sequential(nn.AdaptiveAvgPool2d(b), conv_bn_relu(channels, channels // len(bins))) for b in bins)
-        self.channels = channels + channels // len(bins) * len(bins)
+        thin = channels // len(bins)
+        self.levels = nn.ModuleList(nn.Sequential(nn.AdaptiveAvgPool2d(b), conv_bn_relu(channels, thin)) for b in bins)
+        self.channels = channels + thin*len(bins)
 
     def forward(self,
         x:Tensor, # (B,F,h,w) features
@@ -73,10 +74,11 @@ class PSPNet(SegNet):
         self.encoder = timm_encoder(encoder, pretrained, output_stride=8, out_indices=(-2, -1))
         middle, last = self.encoder.feature_info.channels()
         width = max(192, last // 4)
+        half = width // 2
         self.pyramid = PyramidPooling(last)
         self.head = conv_bn_relu(self.pyramid.channels, width, 3)
         self.classifier = nn.Sequential(nn.Dropout2d(0.1), nn.Conv2d(width, num_classes, 1))
-        self.auxiliary = nn.Sequential(conv_bn_relu(middle, width // 2, 3), nn.Dropout2d(0.1), nn.Conv2d(width // 2, num_classes, 1))
+        self.auxiliary = nn.Sequential(conv_bn_relu(middle, half, 3), nn.Dropout2d(0.1), nn.Conv2d(half, num_classes, 1))
 
     def extract(self,
         image:Tensor, # (B,3,H,W) normalised
@@ -98,7 +100,8 @@ class MultiScaleNet(SegNet):
         super().__init__(*timm_statistics(encoder))
         branches = dict(feature_location='') if encoder.startswith('hrnet') else {}  # HRNet's own four branches, not widened
         strides = timm_encoder(encoder, **branches).feature_info.reduction()
-        self.encoder = timm_encoder(encoder, pretrained, out_indices=tuple(n for n, s in enumerate(strides) if s >= 4), **branches)
+        stages = tuple(n for n, stride in enumerate(strides) if stride >= 4)
+        self.encoder = timm_encoder(encoder, pretrained, out_indices=stages, **branches)
         width = sum(self.encoder.feature_info.channels())
         self.head = conv_bn_relu(width, width)
         self.classifier = nn.Conv2d(width, num_classes, 1)
@@ -108,5 +111,5 @@ class MultiScaleNet(SegNet):
     ) -> tuple[Tensor, tuple]: # (B,F,H/4,W/4) features, no auxiliary scores
         "All stages at the size of the finest, mixed."
         stages = self.encoder(image)
-        size = stages[0].shape[-2:]
-        return self.head(torch.cat([F.interpolate(x, size, mode='bilinear', align_corners=False) for x in stages], dim=1)), ()
+        upsample = partial(F.interpolate, size=stages[0].shape[-2:], mode='bilinear', align_corners=False)
+        return self.head(torch.cat([upsample(x) for x in stages], dim=1)), ()

@@ -28,12 +28,13 @@ class SmpNet(SegNet):
         encoder:str='resnet18',   # one of smp's encoders
     ):
         import segmentation_models_pytorch as smp
-        known = smp.encoders.get_encoder_names()
-        if encoder not in known and not encoder.startswith('tu-'):
+        known, from_timm = smp.encoders.get_encoder_names(), encoder.startswith('tu-')
+        if encoder not in known and not from_timm:
             raise ValueError(f"unknown smp encoder '{encoder}'{did_you_mean(encoder, known)} "
                              'Known: smp.encoders.get_encoder_names(), and tu-<any timm encoder>')
         net = smp.create_model(architecture, encoder, 'imagenet' if pretrained else None, classes=num_classes)
-        super().__init__(*(timm_statistics(encoder[3:]) if encoder.startswith('tu-') else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)))
+        mean, std = timm_statistics(encoder[3:]) if from_timm else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+        super().__init__(mean, std)
         self.encoder, self.classifier = net.encoder, net.segmentation_head
         net.segmentation_head = nn.Identity()
         self.net = net
