@@ -12,7 +12,8 @@ _HOME = {name: module for module, names in dict(
     predict='Segmenter distinct_colors segment wrap_network',
     export='OnnxNetwork compare_runtimes export_onnx export_program load_onnx load_program load_segmenter',
     adapt='Adapted OwnVideo adapt label_video measure split_video',
-    explore='ClipExplorer Explorer FlowExplorer RunsTable SimilarityExplorer',
+    explore='ClipExplorer Explorer FlowExplorer SimilarityExplorer',
+    run_table='RunsTable',
     commands='flow_video',
 ).items() for name in names.split()}
 
