@@ -91,8 +91,8 @@ def refresh_notebook(
     os.environ.setdefault('PLOTLY_RENDERER', 'plotly_mimetype+notebook_connected')
     with tempfile.TemporaryDirectory(prefix='vidseg-') as folder:
         client = NotebookClient(content, timeout=timeout, kernel_name='python3', resources=dict(metadata=dict(path=str(notebook.parent))),
-                                config=_kernel_config(folder))
-        client.execute(extra_arguments=['--IPKernelApp.log_level=50'])
+                                config=_kernel_config(folder), extra_arguments=['--IPKernelApp.log_level=50'])
+        client.execute()
     content.metadata['executed'] = digest
     with atomic_write(notebook, 'w') as file: nbformat.write(content, file)
     return True
