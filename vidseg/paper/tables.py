@@ -35,49 +35,7 @@ class Table:
     runs: pd.DataFrame   # a row a run: scheme, seed and the metrics
     made: dict           # provenance
     notes: list          # lines under the table
-
-    @property
-    def markdown(self) -> str:
-        "The table as Markdown: title, rows, notes."
-        line = lambda cells: '| ' + ' | '.join(str(cell).replace('|', '\\|') for cell in cells) + ' |'
-        table = [line(self.shown.columns), '|' + '---|'*len(self.shown.columns), *map(line, self.shown.itertuples(index=False))]
-        return '\n'.join([f'**{self.title}**', '', *table, '', *(f'- {note}' for note in self.notes), ''])
-
-    @property
-    def html(self) -> str:
-        "The table as a page of HTML."
-        row = lambda cells, tag: '<tr>' + ''.join(f'<{tag}>{escape(str(cell))}</{tag}>' for cell in cells) + '</tr>\n'
-        rows = [row(self.shown.columns, 'th'), *(row(cells, 'td') for cells in self.shown.itertuples(index=False))]
-        notes = ''.join(f'<li>{escape(note)}</li>\n' for note in self.notes)
-        return (f'<!doctype html><meta charset="utf-8"><title>{escape(self.title)}</title><style>{STYLE}</style>\n'
-                f"<table><caption>{escape(self.title)}</caption>\n{''.join(rows)}</table>\n<ul>\n{notes}</ul>\n")
-
-    def save(self,
-        folder:str|Path, # usually `figures/`
-    ):
-        "Write `NAME.csv`, `.md`, `.html`, and run by run `NAME_seeds.csv`; add it to `provenance.json`. Each file whole or not at all."
-        numbers = lambda frame: frame.to_csv(index=False, float_format='%.6g')
-        for end, text in (('.csv', numbers(self.rows)), ('.md', self.markdown), ('.html', self.html), ('_seeds.csv', numbers(self.runs))):
-            with atomic_write(Path(folder)/f'{self.name}{end}', 'w') as file: file.write(text)
-        note_provenance(folder, self.name, self.made)
-
-# %% ../../nbs/8_paper/03_tables.ipynb #38ca4a63
-STYLE = """body{font:15px sans-serif;margin:2em}table{border-collapse:collapse}
-td,th{padding:.35em .8em;text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}
-caption{text-align:left;font-weight:bold;padding-bottom:1em}li{max-width:60em;margin:.3em 0}"""
-
-
-@dataclass
-class Table:
-    "A result of ours beside the paper's."
-    name: str            # of its files, e.g. 'table_1'
-    title: str
-    rows: pd.DataFrame   # scheme, seeds, against; a metric: mean, _ci95, _paper, _difference, _difference_ci95, _paper_difference, _verdict
-    shown: pd.DataFrame  # for people: mean ± interval, difference, verdict, the paper's numbers marked as theirs
-    metrics: list        # that are shown
-    runs: pd.DataFrame   # a row a run: scheme, seed and the metrics
-    made: dict           # provenance
-    notes: list          # lines under the table
+    paper: str = ''      # the data set of the paper's numbers; none for a table of ours
 
     @property
     def markdown(self) -> str:
@@ -310,4 +268,5 @@ def table(
              *_what_is_special(experiment, entry, rows, metrics, runs, made['trained']['device'])]
     number = name.removeprefix('table_').replace('_', ' ')
     title = f"Table {number}. {entry['title']} ({made['world']}, profile {experiment.profile})."
-    return Table(name, title, pd.DataFrame(rows), shown, metrics, runs[['scheme', 'seed', *kept]], made, notes)
+    theirs_on = entry.get('paper', '').rpartition(' on ')[2]
+    return Table(name, title, pd.DataFrame(rows), shown, metrics, runs[['scheme', 'seed', *kept]], made, notes, theirs_on)
