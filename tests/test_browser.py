@@ -70,15 +70,34 @@ def test_flicker(lab, tmp_path):
         finally: browser.close()
 
 
-def _drive(page, address, folder):
+def _open(page, address):
+    "The picture of the notebook's widget, once all its cells have run."
     page.goto(address, timeout=120_000)
     page.wait_for_selector('.jp-Notebook .jp-Cell', timeout=120_000)
     page.wait_for_function(IDLE, timeout=120_000)
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
     picture = page.locator('img.widget-image').first
     try: picture.wait_for(timeout=240_000)
-    except Exception: pytest.fail('the widget does not appear:\n' + '\n'.join(page.locator('.jp-OutputArea-output').all_inner_texts())[-3000:])
+    except Exception:
+        said = '\n'.join(page.locator('.jp-OutputArea-output').all_inner_texts())
+        pytest.fail(f'the widget does not appear:\n{said[-3000:]}')
     page.wait_for_function(IDLE, timeout=240_000)
+    picture.scroll_into_view_if_needed()
+    return picture
+
+
+def _fits(page, picture):
+    "The picture is as wide as the page, and each word on a button can be read."
+    shown, across = (place.bounding_box()['width'] for place in (picture, page.locator('.jp-OutputArea-output .jupyter-widgets').first))
+    assert shown > .95*across > 800, 'the picture is as wide as the page'
+    for name in ('overlay', 'classes', 'flicker'):
+        button = page.get_by_role('button', name=name, exact=True).first
+        assert button.evaluate('button => button.scrollWidth <= button.clientWidth'), f'the word {name} does not fit on its button'
+
+
+def _drive(page, address, folder):
+    picture = _open(page, address)
+    _fits(page, picture)
     readout = page.locator('.widget-hslider .widget-readout').first
 
     def seen(): return picture.evaluate(PIXELS)
@@ -93,14 +112,8 @@ def _drive(page, address, folder):
         page.screenshot(path=folder/'failed.png')
         pytest.fail(f'{what} does not change the picture; see {folder}/failed.png')
 
-    picture.scroll_into_view_if_needed()
     width, height, _ = seen()
     assert width > height > 50, 'frame and predictions side by side'
-    shown, page_width = picture.bounding_box()['width'], page.locator('.jp-OutputArea-output .jupyter-widgets').first.bounding_box()['width']
-    assert shown > .95*page_width > 800, 'the picture is as wide as the page'
-    for name in ('overlay', 'classes', 'flicker'):
-        button = page.get_by_role('button', name=name, exact=True).first
-        assert button.evaluate('button => button.scrollWidth <= button.clientWidth'), f'the word {name} does not fit on its button'
     handle, start = page.locator('.widget-hslider .noUi-handle').first, int(readout.inner_text())
     box, to = handle.bounding_box(), (60 if start < 15 else -60)
     def drag():
