@@ -57,6 +57,10 @@ def test_protocol(source, tmp_path):
     assert folder.classes[3] == 'Road' and folder.num_classes == 11 and folder.fps == 15
     assert folder.clips('train')[0].fps == 1 and folder.clips('val')[0].fps == 15
     assert [c.name for c in folder.clips('train')] == ['0001TP', '0006R0', '0016E5'] and folder.clips('train')[1].frames[1] == '000030'
+
+
+def test_video_and_val(source, tmp_path):
+    folder = camvid.convert(source, tmp_path/'camvid')
     video, val = folder.clips('video')[0], folder.clips('val')[0]
     assert video.frames + val.frames == [name[-5:].zfill(6) for name in names('val')], 'no frame is both trained on and tested on'
     assert not (video.path/'labels').exists()

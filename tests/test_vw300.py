@@ -88,15 +88,18 @@ def test_sequences(official, tmp_path):
     folder = convert(official, tmp_path/'clips')
     assert folder.validate() == EXPECTED and folder.fps == 30 and folder.info['missing'] == []
     assert folder.classes == ['background', 'skin', 'eyes', 'outer mouth', 'inner mouth'] and folder.info['label_ids'] == [0, 1, 2, 3, 4]
-    for split in STARTS:
-        clips = folder.clips(split)
-        assert [clip.name for clip in clips] == NAMES[split]
-        for clip, (video, first) in zip(clips, STARTS[split]):
-            assert clip.frames == [f'{i:06d}' for i in range(first, first + 30)] and clip.labelled == list(range(30)) and clip.fps == 30
-            for i in (0, 29):
-                name = f'{video}_{first + i:06d}'
-                assert (clip.label(i) == label_of(name)).all()
-                assert same_file(clip.files[i], official/'images_orig'/f'{name}.jpg'), 'linked, not copied'
+
+
+@pytest.mark.parametrize('split', STARTS)
+def test_clips(official, tmp_path, split):
+    clips = convert(official, tmp_path/'clips').clips(split)
+    assert [clip.name for clip in clips] == NAMES[split]
+    for clip, (video, first) in zip(clips, STARTS[split]):
+        assert clip.frames == [f'{i:06d}' for i in range(first, first + 30)] and clip.labelled == list(range(30)) and clip.fps == 30
+        for i in (0, 29):
+            name = f'{video}_{first + i:06d}'
+            assert (clip.label(i) == label_of(name)).all()
+            assert same_file(clip.files[i], official/'images_orig'/f'{name}.jpg'), 'linked, not copied'
 
 
 def test_semi_supervised(official, tmp_path):
@@ -109,11 +112,14 @@ def test_semi_supervised(official, tmp_path):
     assert (folder.clips('train_40')[0].label(7) == train[chosen[0]].label(7)).all()
     assert len(train[rest[0]].labelled) == 30, 'train keeps the truth'
     assert '2 sequences, 0.4 of train, drawn with seed 0' in folder.info['splits']['train_40']['protocol']
+    assert set(convert(official, tmp_path/'b', labelled=0).splits) == {'train', 'val', 'test'}
+
+
+def test_drawn_share():
     names = [f'{i:03}_000001' for i in range(619)]
     assert [len(vw300.labelled_names(names, share)[1]) for share in (.1, '0.1', .2, 0)] == [62, 62, 124, 0]
     assert set(vw300.labelled_names(names, .1)[1]) < set(vw300.labelled_names(names[::-1], .2)[1]), 'more labels, the same ones among them'
     assert vw300.labelled_names(names, .1)[1][:3] == ['004_000001', '014_000001', '018_000001'], 'the same on every machine'
-    assert set(convert(official, tmp_path/'b', labelled=0).splits) == {'train', 'val', 'test'}
 
 
 def test_listed_sequences(source):
