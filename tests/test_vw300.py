@@ -3,12 +3,10 @@ import importlib.util
 import os
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from vidseg.data.clips import ClipFolder
 from vidseg.data.video import read_image, write_image
 from vidseg.workspace import root
 
