@@ -88,6 +88,7 @@ def planned(plan):
 
 def test_reproduce(root):
     "Every experiment notebook runs through papermill; a second call does nothing; a changed recipe reruns only what depends on it."
+    # complexity: one story, told once; each part needs what the part before it made
     for data in ('street', 'faces'):
         done = snakemake(root, data=data)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -159,6 +160,7 @@ def interrupt(root, moment, has_come):
 def test_interrupted_anywhere(root, tmp_path_factory):
     """`kill -9` of the graph and all its jobs in the teacher's training, the pseudo labels, the student's training and its evaluation: the same table in the
     end."""
+    # complexity: asserts; the moments are functions of one line
     other = tmp_path_factory.mktemp('uninterrupted')
     shutil.copytree(root/'nbs', other/'nbs')
     for name in ('settings.ini', 'data_scripts'): (other/name).symlink_to(REPO/name)
@@ -182,6 +184,7 @@ def test_interrupted_anywhere(root, tmp_path_factory):
 def test_killed_and_resumed(root):
     """`kill -9` in the middle of a training, then the same command: the weights are those of an uninterrupted run, bit for bit. The log holds each step once,
     at any time."""
+    # complexity: asserts, and one loop that waits
     prepare(root, 'train')
     assert run(root, *training(7)).returncode == 0
     reference, log = the_run(root).state_dict(), the_run(root).log_file.read_text()

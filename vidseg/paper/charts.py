@@ -224,6 +224,14 @@ def _dumbbell_panel(figure, row, col, kind, side, colors, middle, wide, share):
     figure.update_xaxes(range=[middle - wide/2, middle + wide/2], nticks=6, row=row, col=col, title=title)
 
 
+def _dumbbell_column(figure, col, kind, pairs, colors, share):
+    "A metric's panels, ours above the paper's, on the same scale."
+    limits = np.array([_extent(ends, ci95) for ends, _, ci95 in pairs])
+    wide = 1.2*np.nanmax(np.ptp(limits, axis=1)) or 1.
+    for row, middle in enumerate(np.nan_to_num(limits.mean(1)), 1):
+        _dumbbell_panel(figure, row, col, kind, pairs[row - 1], colors[row - 1], middle, wide, share)
+
+
 def dumbbells(
     result:Table, # one whose rows are compared, as Tables II, III, IV and VIII
 ): # plotly figure
@@ -231,23 +239,20 @@ def dumbbells(
 
     Raises `ValueError` for another table."""
     from plotly.subplots import make_subplots
-    _check(result, result.rows.get('against', pd.Series(dtype=object)).notna().any() and 'class' not in result.rows, 'rows that are compared')
-    compared = result.rows[result.rows.against.notna()]
+    compared = result.rows[result.rows.against.notna()] if 'against' in result.rows else []
+    _check(result, len(compared) and 'class' not in result.rows, 'rows that are compared')
     metrics = [metric for metric in result.metrics if METRICS[metric].compared]
     n, gap = len(compared), 115                                # gap between the panels, px
     share = .5 - .06*len(metrics)                              # half of what is left of a panel's width beside a text
-    sides = ['', '_paper'] if result.paper else ['']              # ours, and where there are some the paper's
+    sides = ['', '_paper'] if result.paper else ['']           # ours, and where there are some the paper's
     titles = [f"<b>ours: {result.made['world']}</b>", *['']*(len(metrics) - 1), f'<b>the paper: {result.paper}</b> (same scale)']
     figure = make_subplots(len(sides), len(metrics), shared_yaxes=True, vertical_spacing=gap/(120*n + gap), horizontal_spacing=.04,
                            subplot_titles=titles)
     figure.for_each_annotation(lambda a: a.update(x=0, xanchor='left', font_size=13))
     for col, metric in enumerate(metrics, 1):
         pairs = [_pairs(result.rows, metric, end) for end in sides]
-        limits = np.array([_extent(ends, ci95) for ends, _, ci95 in pairs])
-        wide = 1.2*np.nanmax(np.ptp(limits, axis=1)) or 1.
         colors = compared[f'{metric}_verdict'].map(VERDICTS).fillna(VERDICTS['undecided']), ['#000000']*n
-        for row, middle in enumerate(np.nan_to_num(limits.mean(1)), 1):
-            _dumbbell_panel(figure, row, col, METRICS[metric], pairs[row - 1], colors[row - 1], middle, wide, share)
+        _dumbbell_column(figure, col, METRICS[metric], pairs, colors, share)
     names = [f'{row.against}<br>→ {row.scheme}' for row in compared.itertuples()]
     figure.update_yaxes(tickvals=[-k for k in range(n)], ticktext=names, range=[.5 - n, .6], ticks='', showline=False)
     seen = set(compared[[f'{metric}_verdict' for metric in metrics]].to_numpy().ravel())
