@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import yaml
 from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.quick
 
 
 def complain(rule, faults):
@@ -111,7 +113,7 @@ def test_counts_every_way():
 
 def test_ruff():
     "`ruff check` holds lines, names and the usual bugs."
-    done = subprocess.run([Path(__import__('sys').executable).parent/'ruff', 'check', '.'], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([Path(sys.executable).parent/'ruff', 'check', '.'], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
 
 

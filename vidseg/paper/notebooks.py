@@ -82,7 +82,7 @@ def refresh_notebook(
     notebook:str|Path,
     timeout:int=1800, # seconds that a cell may take
 ) -> bool: # whether it was executed
-    "Execute a notebook in its own folder and write its outputs into it, where its code has changed since that was done. Raises what a cell raises."
+    "Execute a notebook in place, where its code has changed since that was done. Raises what a cell raises."
     import nbformat
     from nbclient import NotebookClient
     notebook = Path(notebook)
