@@ -43,7 +43,8 @@ def read_settings(
 ) -> dict: # values read as YAML
     "Settings as one writes them on a command line. Raises `ValueError` for anything else."
     if bad := [pair for pair in pairs if '=' not in pair]: raise ValueError(f"'{bad[0]}': write name=value")
-    return {name: yaml.safe_load(value) for name, value in (pair.split('=', 1) for pair in pairs)}
+    split = (pair.split('=', 1) for pair in pairs)
+    return {name: yaml.safe_load(value) for name, value in split}
 
 # %% ../../nbs/7_training/08_experiments.ipynb #exper005
 PSEUDO = 'PL'  # the mark of Table I that stands for more data, not for a loss term
@@ -52,7 +53,8 @@ PSEUDO = 'PL'  # the mark of Table I that stands for more data, not for a loss t
 def _row(row, table, group):
     "A row with everything: scheme, the one it is compared with, group of rows, name in the paper."
     against = table.get('against')
-    return {'against': against if row['scheme'] != against else None, 'group': group, 'name': row['scheme'], **row}
+    if against == row['scheme']: against = None
+    return {'against': against, 'group': group, 'name': row['scheme'], **row}
 
 
 def _rows(table):
@@ -70,8 +72,9 @@ def _listed(value): return value if isinstance(value, list) else [value]
 
 def _pairs(claim):
     "A claim's comparisons: pairs of a scheme and the others it is compared with; `networks` says the same of several networks."
-    if 'networks' in claim: return [(f"{claim['scheme']}@{network}", [f"{claim['against']}@{network}"]) for network in claim['networks']]
-    return [(scheme, _listed(claim['against'])) for scheme in _listed(claim['scheme'])]
+    scheme, against = claim['scheme'], claim['against']
+    if 'networks' in claim: return [(f'{scheme}@{network}', [f'{against}@{network}']) for network in claim['networks']]
+    return [(one, _listed(against)) for one in _listed(scheme)]
 
 # %% ../../nbs/7_training/08_experiments.ipynb #exper008
 @dataclass(frozen=True, order=True)
@@ -82,6 +85,9 @@ class Wanted:
     pretraining: bool = False
 
     def __str__(self): return f"{'pretraining of ' if self.pretraining else ''}{self.scheme}, seed {self.seed}"
+
+
+_NOT_OF_A_RECIPE = 'marks', 'network', 'teacher', 'baseline', 'built_of' # what a scheme says besides fields of its recipe
 
 
 class Experiment:
@@ -103,15 +109,18 @@ class Experiment:
         self.schemes = {name: entry if isinstance(entry, dict) else dict(marks=entry) for name, entry in content['schemes'].items()}
         self.networks = {'student': {}, **self.settings.get('networks', {})}
         asked = self.settings['tables']
-        self.tables = {name: {**content['tables'][name], 'rows': _rows(content['tables'][name])} for name in asked if name != 'claims'}
-        self.claims = [{**claim, 'pairs': _pairs(claim)} for claim in content['claims'] if 'claims' in asked and self._is_about(claim)]
+        tables = {name: content['tables'][name] for name in asked if name != 'claims'}
+        self.tables = {name: table | dict(rows=_rows(table)) for name, table in tables.items()}
+        claims = content['claims'] if 'claims' in asked else []
+        self.claims = [claim | dict(pairs=_pairs(claim)) for claim in claims if self._is_about(claim)]
 
     def _settings(self, content):
         "The profile's settings. Raises `ValueError` for an unknown profile or data set."
         known = content['profiles']
         if self.profile not in known: raise ValueError(f"profile '{self.profile}' is unknown; known are {', '.join(known)}")
         having = [name for name, entry in content['data_sets'].items() if self.profile in entry['profiles']]
-        if self.data not in having: raise ValueError(f"profile '{self.profile}' has no data set '{self.data}'; it has {', '.join(having)}")
+        if self.data not in having:
+            raise ValueError(f"profile '{self.profile}' has no data set '{self.data}'; it has {', '.join(having)}")
         return content['data_sets'][self.data]['profiles'][self.profile]
 
     def _is_about(self, claim):
@@ -155,8 +164,10 @@ class Experiment:
     def folder(self, seed:int=0) -> str:
         "The clip folder, relative to the root; its name changes when its settings do."
         if self.is_world:
-            return f"data/{self.data}-{self.profile}-w{self.world_seed(seed)}-{digest([self.settings['world'], self.settings['splits']])}"
-        return f'data/{self.data}' + (f"-{'x'.join(map(str, self.size))}" if self.size else '')
+            settings = digest([self.settings['world'], self.settings['splits']])
+            return f'data/{self.data}-{self.profile}-w{self.world_seed(seed)}-{settings}'
+        size = f"-{'x'.join(map(str, self.size))}" if self.size else ''
+        return f'data/{self.data}{size}'
 
     @property
     def size(self) -> list|None: # [H, W]
@@ -168,14 +179,15 @@ class Experiment:
         return list(self.settings.get('splits', {}))
 
     def prepare(self, split:str, seed:int=0) -> Path:
-        "The folder of a split; a world's is written when it is not there yet. Raises `FileNotFoundError` for a real data set that is not there."
+        "The folder of a split; a world's is written when it is not there yet. Raises `FileNotFoundError` where a real data set lacks it."
         from vidseg.data.worlds import write_world
         folder = root()/self.folder(seed)/split
         if folder.is_dir(): return folder
         if not self.is_world: raise FileNotFoundError(f'{folder} is not there: {self.how_to_get()}')
         if split not in self.splits():
             raise ValueError(f"profile '{self.profile}' has no split '{split}' of '{self.data}'; it has {', '.join(self.splits())}")
-        return write_world(folder.parent, split, seed=self.world_seed(seed), **{**self.settings['world'], **self.settings['splits'][split]})
+        settings = self.settings['world'] | self.settings['splits'][split]
+        return write_world(folder.parent, split, seed=self.world_seed(seed), **settings)
 
     def convert(self, source:str) -> list[str]: # a command, word by word
         "What makes the clip folder of a real data set from its official download."
@@ -191,20 +203,23 @@ class Experiment:
     def figures(self,
         seeds:list[int]=(), # that are reported
     ) -> str:
-        "Where tables and figures go, relative to the root: `figures/` for profiles that are worth committing, else, and for tuning seeds, below `runs/`."
-        below = [self.data] if self.data != 'street' else []
-        if not self.settings.get('committed') or max(seeds, default=0) >= 100: return '/'.join(['runs', self.profile, 'figures', *below])
-        return '/'.join(['figures', *([self.profile] if self.profile != 'mini' else []), *below])
+        """Where tables and figures go, relative to the root: `figures/` for profiles that are worth committing; else, and for tuning seeds,
+        below `runs/`."""
+        tuning = max(seeds, default=0) >= 100
+        if tuning or not self.settings.get('committed'): folders = ['runs', self.profile, 'figures']
+        else: folders = ['figures', self.profile] if self.profile != 'mini' else ['figures']
+        if self.data != 'street': folders.append(self.data)
+        return '/'.join(folders)
 
     def rows(self) -> list[dict]:
         "The rows of all tables."
         return [row for table in self.tables.values() for row in table['rows']]
 
     def evaluation(self, scheme:str|None=None) -> dict:
-        "What to evaluate on: keyword arguments of `evaluate`. A scheme that stands in one table only is evaluated for what that table shows."
-        shown = [table.get('evaluate', {}) for table in self.tables.values()
-                 if any(scheme in (row['scheme'], row['against']) for row in table['rows'])]
-        return {**self.settings['evaluate'], **(shown[0] if len(shown) == 1 else {})}
+        "What to evaluate on: keyword arguments of `evaluate`. A scheme that stands in one table only is evaluated for what it shows."
+        def shows(table): return any(scheme in (row['scheme'], row['against']) for row in table['rows'])
+        shown = [table.get('evaluate', {}) for table in self.tables.values() if shows(table)]
+        return self.settings['evaluate'] | (shown[0] if len(shown) == 1 else {})
 
     def needed(self) -> list[str]:
         "The schemes that the profile's tables and claims compare, and can run; those of its own list, where it has one."
@@ -214,18 +229,20 @@ class Experiment:
         return [scheme for scheme in dict.fromkeys(wanted) if scheme in chosen and self.runs(scheme)]
 
     def seeds(self, wanted:str, seeds:list[int]) -> list[int]:
-        "Those of the seeds that a table is made of, or that a scheme is trained with: a profile may say that a table or a scheme has fewer of them."
+        "Those of the seeds that a table is made of, or that a scheme is trained with: a profile may say that it has fewer of them."
         limits = self.settings.get('seeds', {})
         if wanted in self.tables or wanted in limits: return seeds[:limits.get(wanted)]
         tables = [name for name, table in self.tables.items() if wanted in [row['scheme'] for row in table['rows']]]
-        return seeds[:max([limits.get(name, len(seeds)) for name in tables], default=len(seeds))]
+        asked = [limits.get(name, len(seeds)) for name in tables]
+        return seeds[:max(asked, default=len(seeds))]
 
     # What a scheme is made of
 
     def teacher(self, scheme:str) -> str|None:
         "The scheme that a scheme learns from."
         entry = self.entry(scheme)
-        if not any(mark == PSEUDO or 'teacher' in TERMS[self.marks[mark]].needs for mark in entry['marks']): return None
+        def needs_one(mark): return mark == PSEUDO or 'teacher' in TERMS[self.marks[mark]].needs
+        if not any(map(needs_one, entry['marks'])): return None
         if teacher := entry.get('teacher', self.settings.get('distill_from')): return teacher
         raise ValueError(f"scheme '{scheme}' needs a teacher; profile '{self.profile}' has none on '{self.data}'")
 
@@ -238,7 +255,8 @@ class Experiment:
         entry = self.entry(scheme)
         if 'method' not in entry: return []
         if 'keyframe_methods' not in self.settings:
-            raise ValueError(f"scheme '{scheme}' is a method of keyframes or many frames; profile '{self.profile}' has none on '{self.data}'")
+            raise ValueError(f"scheme '{scheme}' is a method of keyframes or many frames; "
+                             f"profile '{self.profile}' has none on '{self.data}'")
         networks = self.settings['keyframe_methods']['networks'][:entry.get('built_of', 1)]
         return ['baseline' if network == 'student' else f'baseline@{network}' for network in networks]
 
@@ -256,7 +274,8 @@ class Experiment:
         entry, world = self.entry(wanted.scheme), self.world_seed(wanted.seed)
         needed = []
         if 'pretrain' in self.settings and 'method' not in entry: needed.append(self.pretraining(entry['network'], world))
-        if teacher := self.teacher(wanted.scheme): needed += [Wanted(self.baseline(teacher), world), Wanted(teacher, world)]
+        teacher = self.teacher(wanted.scheme)
+        if teacher: needed += [Wanted(self.baseline(teacher), world), Wanted(teacher, world)]
         return needed + [Wanted(name, wanted.seed) for name in self.built_of(wanted.scheme)]
 
     def pretraining(self, network:str, seed:int=0) -> Wanted:
@@ -271,8 +290,9 @@ class Experiment:
         if 'pretrain' not in self.settings: return None
         changes = dict(self.networks[network])
         special = changes.pop('pretrain', {})
-        settings = {**self.settings['recipe'], **changes, **self.settings['pretrain'], **special}
-        return Recipe.of(**{**settings, 'name': 'pretrain', 'data': self.folder(seed), 'seed': self.world_seed(seed), 'encoder_weights': None})
+        settings = self.settings['recipe'] | changes | self.settings['pretrain'] | special
+        settings |= dict(name='pretrain', data=self.folder(seed), seed=self.world_seed(seed), encoder_weights=None)
+        return Recipe.of(**settings)
 
     def pseudo(self, seed:int=0, teacher:str|None=None) -> str:
         "The clip folder of the pseudo labels that a teacher makes, relative to the root."
@@ -284,20 +304,21 @@ class Experiment:
         "The recipe of a run. Raises `ValueError` for an unknown scheme, and for a pretraining that the profile does not have."
         if not wanted.pretraining: return self.recipe(wanted.scheme, wanted.seed)
         if recipe := self.pretraining_recipe(wanted.scheme, wanted.seed): return recipe
-        raise ValueError(f"profile '{self.profile}' on '{self.data}' has no pretraining: its encoders start from ImageNet weights, a file or nothing")
+        raise ValueError(f"profile '{self.profile}' on '{self.data}' has no pretraining: its encoders start from ImageNet weights, "
+                         'a file or nothing')
 
     def recipe(self, scheme:str, seed:int=0) -> Recipe:
         "The recipe of a scheme. Raises `ValueError` for an unknown one."
         entry, teacher = self.entry(scheme), self.teacher(scheme)
-        of_scheme = {name: value for name, value in entry.items() if name not in ('marks', 'network', 'teacher', 'baseline', 'built_of')}
-        terms = [self.marks[mark] for mark in entry['marks'] if mark != PSEUDO]
-        settings = {**self.settings['recipe'], **self._of_network(scheme, seed), **of_scheme}
-        settings.setdefault('terms', {'cross_entropy': 1., **{self.marks[mark]: self.weights[mark] for mark in entry['marks'] if mark != PSEUDO}})
-        if any('both neighbours' in TERMS[term].needs for term in terms): settings['neighbours'] = 'both'
+        of_scheme = {name: value for name, value in entry.items() if name not in _NOT_OF_A_RECIPE}
+        weights = {self.marks[mark]: self.weights[mark] for mark in entry['marks'] if mark != PSEUDO}
+        settings = self.settings['recipe'] | self._of_network(scheme, seed) | of_scheme
+        settings.setdefault('terms', {'cross_entropy': 1.} | weights)
+        if any('both neighbours' in TERMS[term].needs for term in weights): settings['neighbours'] = 'both'
         if teacher: settings['teacher'] = _inside(self.recipe(teacher, self.world_seed(seed)).folder)
         if PSEUDO in entry['marks']:
             settings |= dict(pseudo=self.pseudo(seed, teacher), pseudo_share=self.settings['pseudo'].get('share', .5))
-        recipe = Recipe.of(**{**settings, 'name': scheme, 'data': self.folder(seed), 'seed': seed})
+        recipe = Recipe.of(**settings | dict(name=scheme, data=self.folder(seed), seed=seed))
         return recipe if recipe.needs_video else replace(recipe, video=None)
 
     def _of_network(self, scheme, seed):
@@ -309,7 +330,8 @@ class Experiment:
         if parts:
             folders = [_inside(part.folder) for part in parts]
             return changes | dict(model='+'.join(part.model for part in parts), networks=folders, encoder_weights=None)
-        if pretraining := self.pretraining_recipe(scheme, seed): return changes | dict(encoder_weights=_inside(Run(pretraining.folder).weights))
+        if pretraining := self.pretraining_recipe(scheme, seed):
+            return changes | dict(encoder_weights=_inside(Run.of(pretraining).weights))
         if self.encoder_weights and network == 'student': return changes | dict(encoder_weights=self.encoder_weights)
         return changes
 
