@@ -31,8 +31,9 @@ def _span(seeds):
 def _heading(experiment, seeds, made):
     size = '×'.join(map(str, experiment.size or ['original size']))
     by = made['trained']
+    flow = experiment.evaluation()['flow']
     return (f"Profile {experiment.profile}, {made['world']} at {size}, {_span(seeds)}, {by['device']}, commit {by['commit']}; "
-            f"TC along {experiment.evaluation()['flow']} flow.")
+            f'TC along {flow} flow.')
 
 
 def _encoder(recipe, pretraining):
@@ -44,8 +45,9 @@ def _encoder(recipe, pretraining):
 def _networks(experiment, schemes, seed):
     "A line for every network that some of the schemes train."
     recipes = {scheme: experiment.recipe(scheme, seed) for scheme in schemes}
+    per_frame = [scheme for scheme in schemes if not recipes[scheme].method]
     for network in experiment.networks:
-        found = [scheme for scheme in schemes if experiment.entry(scheme)['network'] == network and not recipes[scheme].method]
+        found = [scheme for scheme in per_frame if experiment.entry(scheme)['network'] == network]
         if not found: continue
         recipe = recipes[found[0]]
         half = f', {recipe.mixed_precision}' if recipe.mixed_precision != 'no' else ''
@@ -56,8 +58,9 @@ def _networks(experiment, schemes, seed):
 def _keyframe_methods(experiment, recipes):
     for recipe in [recipe for recipe in recipes if recipe.method][:1]:
         networks = ', '.join(experiment.settings['keyframe_methods']['networks'])
-        yield (f"Video-based methods: built of the networks {networks} above (the second: Accel's), then {recipe.steps} steps with {recipe.flow} flow "
-               f'over at most {recipe.max_gap} frames; mIoU and TC over all places that key frames may have.')
+        yield (f"Video-based methods: built of the networks {networks} above (the second: Accel's), then {recipe.steps} steps "
+               f'with {recipe.flow} flow over at most {recipe.max_gap} frames; '
+               'mIoU and TC over all places that key frames may have.')
 
 
 def _weights(experiment, schemes):
@@ -82,9 +85,11 @@ def _video(recipes):
 def _pseudo_labels(experiment, recipes):
     if not any(recipe.pseudo for recipe in recipes): return
     pseudo = experiment.settings['pseudo']
-    scales, flip = ', '.join(map(str, pseudo['scales'])), ', flip' if pseudo.get('flip') else ''
+    scales = ', '.join(map(str, pseudo['scales']))
+    flip = ', flip' if pseudo.get('flip') else ''
+    share = pseudo.get('share', .5)
     yield (f"Pseudo labels of the split {pseudo['split']}: scales {scales}{flip}, confidence {pseudo['threshold']} or more; "
-           f"{pseudo.get('share', .5):.0%} of the labelled frames of a step.")
+           f'{share:.0%} of the labelled frames of a step.')
 
 
 def _intervals(experiment, seeds, teachers):

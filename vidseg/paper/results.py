@@ -25,8 +25,9 @@ def interval(
     "Mean and 95 % confidence interval. A single value has no width: NaN; where a value is NaN, both are."
     from scipy.stats import t
     values = pd.Series(list(values), dtype=float)
-    n = len(values)
-    return values.mean(skipna=False), (t.ppf(.975, n - 1)*values.std(skipna=False)/n**.5 if n > 1 else float('nan'))
+    mean, n = values.mean(skipna=False), len(values)
+    if n == 1: return mean, float('nan')
+    return mean, t.ppf(.975, n - 1)*values.std(skipna=False)/n**.5
 
 
 def verdict(
@@ -39,14 +40,16 @@ def verdict(
     return 'undecided'
 
 # %% ../../nbs/8_paper/01_results.ipynb #277e2494
-_FIRST = 'miou', 'miou_flip', 'pixel_accuracy', 'tsb', 'tc', 'vc8', 'images_miou', 'iou', 'miou_parts'  # the order in which tables show them;
-_LAST = 'fps', 'latency_peak', 'key_drop'                                                                # others stand between
+# The order in which tables show them; others stand between.
+_FIRST = 'miou', 'miou_flip', 'pixel_accuracy', 'tsb', 'tc', 'vc8', 'images_miou', 'iou', 'miou_parts'
+_LAST = 'fps', 'latency_peak', 'key_drop'
 _SPEED = dict(fps=Metric('fps', unit=', frames a second'), latency_peak=Metric('Slowest/mean frame', digits=2, unit=''))
 
 
 def _metrics():
     "What every measure of every task says of its numbers, and those of the speed."
-    found = {name: metric for task in TASKS.values() for kind in task.measures.values() for name, metric in kind.metrics.items()} | _SPEED
+    measures = [kind for task in TASKS.values() for kind in task.measures.values()]
+    found = {name: metric for kind in measures for name, metric in kind.metrics.items()} | _SPEED
     between = [name for name in found if name not in (*_FIRST, *_LAST)]
     return {name: found[name] for name in (*_FIRST, *between, *_LAST)}
 
@@ -76,7 +79,7 @@ def speed(
     experiment:Experiment,
     scheme:str,
 ) -> dict: # fps, latency_peak: slowest frame / mean; nothing where it was not timed
-    "How quick a scheme's network is. Training does not change that: the run that was timed is the one of `Experiment.timed`, with the first seed."
+    "How quick a scheme's network is. Training does not change that: the first seed's run of `Experiment.timed` was timed."
     latency = Run.of(experiment.recipe(experiment.timed(scheme), 0)).latency
     if not latency: return {}
     seconds = pd.Series(latency['seconds'])
@@ -87,9 +90,12 @@ def _measured(experiment, scheme, seed):
     "The metrics of a run. Raises as `collect`."
     run = Run.of(experiment.recipe(scheme, seed))
     metrics = run.metrics()
-    if not metrics: raise FileNotFoundError(f'{run.folder} has no metrics: scheme {scheme}, seed {seed} is not trained and evaluated yet')
+    if not metrics:
+        raise FileNotFoundError(f'{run.folder} has no metrics: scheme {scheme}, seed {seed} is not trained and evaluated yet')
     changed = {name: value for name, value in experiment.evaluation(scheme).items() if metrics.get(name) != value}
-    if changed: raise ValueError(f'{run.folder} was evaluated with other settings than experiments.yaml now has ({changed}): evaluate it again')
+    if changed:
+        raise ValueError(f'{run.folder} was evaluated with other settings than experiments.yaml now has ({changed}): '
+                         'evaluate it again')
     return metrics
 
 
@@ -102,8 +108,12 @@ def collect(
 
     Raises `FileNotFoundError` for a run that is missing, `ValueError` for one that was evaluated in another way and for an unknown
     scheme."""
-    return pd.DataFrame([dict(scheme=scheme, seed=seed, **_measured(experiment, scheme, seed), **speed(experiment, scheme))
-                         for scheme in schemes for seed in experiment.seeds(scheme, seeds)])
+    rows = []
+    for scheme in schemes:
+        for seed in experiment.seeds(scheme, seeds):
+            metrics = _measured(experiment, scheme, seed)
+            rows.append(dict(scheme=scheme, seed=seed) | metrics | speed(experiment, scheme))
+    return pd.DataFrame(rows)
 
 
 def compare(
@@ -115,8 +125,9 @@ def compare(
     "Mean and interval of a scheme, and of its difference to another, paired by seed."
     values = runs.set_index(['scheme', 'seed'])[metric]
     result = dict(zip((metric, f'{metric}_ci95'), interval(values[scheme])))
-    if against: result |= zip((f'{metric}_difference', f'{metric}_difference_ci95'), interval(values[scheme] - values[against]))
-    return result
+    if not against: return result
+    difference = interval(values[scheme] - values[against])
+    return result | dict(zip((f'{metric}_difference', f'{metric}_difference_ci95'), difference))
 
 # %% ../../nbs/8_paper/01_results.ipynb #36c12bf2
 def find_runs(
@@ -142,8 +153,16 @@ def describe(
     "What made a result: profile, data set, seeds, and the commits and devices of the runs."
     made = [Run(run).provenance for run in runs]
     trained = {key: ', '.join(sorted({one[key] for one in made})) for key in ('commit', 'device', 'torch')}
-    return dict(profile=experiment.profile, data=experiment.data, world=experiment.title, synthetic=experiment.is_world, seeds=seeds,
-                trained=trained, reported=provenance(), runs=[run.name for run in runs])
+    return dict(
+        profile=experiment.profile,
+        data=experiment.data,
+        world=experiment.title,
+        synthetic=experiment.is_world,
+        seeds=seeds,
+        trained=trained,
+        reported=provenance(),
+        runs=[run.name for run in runs],
+    )
 
 
 def note_provenance(

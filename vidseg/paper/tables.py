@@ -6,6 +6,7 @@
 __all__ = ['STYLE', 'COLUMNS', 'Table', 'metric', 'table']
 
 # %% ../../nbs/8_paper/03_tables.ipynb #d677eb44
+import itertools
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -40,14 +41,16 @@ class Table:
     @property
     def markdown(self) -> str:
         "The table as Markdown: title, rows, notes."
-        line = lambda cells: '| ' + ' | '.join(str(cell).replace('|', '\\|') for cell in cells) + ' |'
-        table = [line(self.shown.columns), '|' + '---|'*len(self.shown.columns), *map(line, self.shown.itertuples(index=False))]
-        return '\n'.join([f'**{self.title}**', '', *table, '', *(f'- {note}' for note in self.notes), ''])
+        def line(cells): return '| ' + ' | '.join(str(cell).replace('|', '\\|') for cell in cells) + ' |'
+        head = [line(self.shown.columns), '|' + '---|'*len(self.shown.columns)]
+        rows = map(line, self.shown.itertuples(index=False))
+        notes = (f'- {note}' for note in self.notes)
+        return '\n'.join([f'**{self.title}**', '', *head, *rows, '', *notes, ''])
 
     @property
     def html(self) -> str:
         "The table as a page of HTML."
-        row = lambda cells, tag: '<tr>' + ''.join(f'<{tag}>{escape(str(cell))}</{tag}>' for cell in cells) + '</tr>\n'
+        def row(cells, tag): return '<tr>' + ''.join(f'<{tag}>{escape(str(cell))}</{tag}>' for cell in cells) + '</tr>\n'
         rows = [row(self.shown.columns, 'th'), *(row(cells, 'td') for cells in self.shown.itertuples(index=False))]
         notes = ''.join(f'<li>{escape(note)}</li>\n' for note in self.notes)
         return (f'<!doctype html><meta charset="utf-8"><title>{escape(self.title)}</title><style>{STYLE}</style>\n'
@@ -57,8 +60,9 @@ class Table:
         folder:str|Path, # usually `figures/`
     ):
         "Write `NAME.csv`, `.md`, `.html`, and run by run `NAME_seeds.csv`; add it to `provenance.json`. Each file whole or not at all."
-        numbers = lambda frame: frame.to_csv(index=False, float_format='%.6g')
-        for end, text in (('.csv', numbers(self.rows)), ('.md', self.markdown), ('.html', self.html), ('_seeds.csv', numbers(self.runs))):
+        def numbers(frame): return frame.to_csv(index=False, float_format='%.6g')
+        files = {'.csv': numbers(self.rows), '.md': self.markdown, '.html': self.html, '_seeds.csv': numbers(self.runs)}
+        for end, text in files.items():
             with atomic_write(Path(folder)/f'{self.name}{end}', 'w') as file: file.write(text)
         note_provenance(folder, self.name, self.made)
 
@@ -72,8 +76,10 @@ def metric(
 
 def _numbers(name, row, runs, paper, ran):
     "A metric of a row: ours, the paper's, the differences of both, and a verdict where the paper has an improvement."
-    scheme, against, theirs = row['scheme'], row['against'], paper.get(name, pd.Series(dtype=float))
-    numbers = dict.fromkeys(name + end for end in ('', '_ci95', '_paper', '_difference', '_difference_ci95', '_paper_difference'))
+    scheme, against = row['scheme'], row['against']
+    theirs = paper.get(name, pd.Series(dtype=float))
+    ends = '', '_ci95', '_paper', '_difference', '_difference_ci95', '_paper_difference'
+    numbers = dict.fromkeys(name + end for end in ends)
     if scheme in theirs: numbers[f'{name}_paper'] = theirs[scheme]
     if scheme in theirs and against in theirs: numbers[f'{name}_paper_difference'] = theirs[scheme] - theirs[against]
     if scheme in ran and name in runs: numbers |= compare(runs, name, scheme, against if against in ran else None)
@@ -83,7 +89,8 @@ def _numbers(name, row, runs, paper, ran):
 
 def _verdict(numbers, name):
     "Whether what the paper claims of a metric is so; None where it claims nothing or nothing was run."
-    ours, theirs, better = numbers[f'{name}_difference'], numbers[f'{name}_paper_difference'], metric(name).better
+    ours, theirs = numbers[f'{name}_difference'], numbers[f'{name}_paper_difference']
+    better = metric(name).better
     if ours is None or better*(theirs or 0) <= 0: return None
     return verdict(better*ours, numbers[f'{name}_difference_ci95'])
 
@@ -92,7 +99,8 @@ def _rows(entry, runs, metrics, paper):
     "One row a scheme: ours, the paper's (indexed by scheme), and the differences of both."
     ran, rows = set(runs.scheme), []
     for row in entry['rows']:
-        numbers = dict(scheme=row['scheme'], seeds=int((runs.scheme == row['scheme']).sum()), against=row['against'])
+        seeds = int((runs.scheme == row['scheme']).sum())
+        numbers = dict(scheme=row['scheme'], seeds=seeds, against=row['against'])
         if row['name'] != row['scheme']: numbers['name'] = row['name']
         for name in metrics: numbers |= _numbers(name, row, runs, paper, ran)
         rows.append(numbers)
@@ -100,19 +108,23 @@ def _rows(entry, runs, metrics, paper):
 
 
 def _ranks(rows, metrics):
-    "To every row its rank by each metric, 1 is the best, and R, the rank of their mean; of the rows that have all of them. Equal values share the better rank."
+    """To every row its rank by each metric, 1 is the best, and R, the rank of their mean; of the rows that have all of them.
+
+    Equal values share the better rank."""
     for end in ('', '_paper'):
         values = pd.DataFrame([[row[name + end] for name in metrics] for row in rows], columns=metrics, dtype=float)
         values = values[values.notna().all(axis=1)]
         ranks = values.rank(ascending=False, method='min')
         ranks['R'] = ranks.mean(axis=1).rank(method='min')
-        for n, row in enumerate(rows): row |= {f'rank_{name}{end}': int(ranks[name][n]) if n in ranks.index else None for name in ranks}
+        for n, row in enumerate(rows):
+            for name in ranks: row[f'rank_{name}{end}'] = int(ranks[name][n]) if n in ranks.index else None
 
 
 def _class_rows(entry, runs, paper):
     "The rows of every class, and of the mean; the paper's beside the class of the same name."
     rows = []
-    for name in [*(column.removeprefix('iou/') for column in runs if column.startswith('iou/')), 'mean']:
+    classes = [column.removeprefix('iou/') for column in runs if column.startswith('iou/')]
+    for name in [*classes, 'mean']:
         theirs = paper[paper['class'] == SAME_CLASS.get(name, name)].set_index('scheme')
         iou, tc = ('miou', 'tc') if name == 'mean' else (f'iou/{name}', f'tc/{name}')
         ours = runs[['scheme', 'seed']].assign(iou=runs[iou], tc=runs[tc])
@@ -124,7 +136,8 @@ def _class_rows(entry, runs, paper):
 def _method(experiment, scheme):
     "A network and what it is trained with, as in the paper's column Method."
     entry = experiment.entry(scheme)
-    return ' + '.join([experiment.recipe(scheme).model, *([entry['method']] if 'method' in entry else []), *entry['marks']])
+    method = [entry['method']] if 'method' in entry else []
+    return ' + '.join([experiment.recipe(scheme).model, *method, *entry['marks']])
 
 
 def _marks(experiment, row):
@@ -133,18 +146,32 @@ def _marks(experiment, row):
     return {mark: '✓' if mark in marks else '' for mark in (*experiment.marks, PSEUDO)}
 
 
+def _in_the_paper(experiment, row): return {'In the paper': row['name']}
+
+
+def _trained_with(experiment, row):
+    scheme = row['scheme']
+    return {'Method': _method(experiment, scheme) if experiment.runs(scheme) else '–'}
+
+
+def _sampling(experiment, row):
+    "The check mark of Table II: random sampling."
+    sampling = experiment.entry(row['scheme']).get('sampling', 'random')
+    return {'RS': '✓' if sampling == 'random' else ''}
+
+
 def _teacher(experiment, row):
     teacher = experiment.teacher(row['scheme'])
     return {'Teacher': _method(experiment, teacher) if teacher else 'none'}
 
 
-COLUMNS = {    # name → function of an experiment and a row → the columns
-    'marks': _marks,
-    'name': lambda experiment, row: {'In the paper': row['name']},
-    'method': lambda experiment, row: {'Method': _method(experiment, row['scheme']) if experiment.runs(row['scheme']) else '–'},
-    'sampling': lambda experiment, row: {'RS': '✓' if experiment.entry(row['scheme']).get('sampling', 'random') == 'random' else ''},
-    'teacher': _teacher,
-}
+COLUMNS = dict( # name → function of an experiment and a row → the columns
+    marks=_marks,
+    name=_in_the_paper,
+    method=_trained_with,
+    sampling=_sampling,
+    teacher=_teacher,
+)
 
 
 def _paper_text(name, row):
@@ -152,20 +179,27 @@ def _paper_text(name, row):
     value, change = row[f'{name}_paper'], row[f'{name}_paper_difference']
     if pd.isna(value): return '–'
     digits = 1 if 'class' in row else max(metric(name).digits, 2)       # as the paper prints them
-    return f'{value:.{digits}f}' + ('' if pd.isna(change) else f' ({change:+z.{digits}f})')
+    difference = '' if pd.isna(change) else f' ({change:+z.{digits}f})'
+    return f'{value:.{digits}f}{difference}'
 
 
 def _drop_empty(shown):
     "Without the paper's columns, and those of differences, that say nothing."
-    empty = [name for name in shown if name.startswith(('paper: ', 'Δ ')) and shown[name].isin(['–', '']).all()]
+    may_go = [name for name in shown if name.startswith(('paper: ', 'Δ '))]
+    empty = [name for name in may_go if shown[name].isin(['–', '']).all()]
     return shown.drop(columns=empty)
+
+
+def _difference(name, row):
+    "A metric's difference in words."
+    return metric(name).change(row[f'{name}_difference'], row[f'{name}_difference_ci95'])
 
 
 def _ours(name, row, differences, ranks):
     "A metric of a row in words."
     kind = metric(name)
     words = {kind.name: kind.text(row[name], row[f'{name}_ci95'])}
-    if kind.compared and differences: words[f'Δ {kind.name}'] = kind.change(row[f'{name}_difference'], row[f'{name}_difference_ci95'])
+    if kind.compared and differences: words[f'Δ {kind.name}'] = _difference(name, row)
     if ranks: words[f'rank, {kind.name}'] = row[f'rank_{name}'] or '–'
     return words
 
@@ -190,35 +224,41 @@ def _show(experiment, entry, rows, metrics):
         for name in metrics: line |= _ours(name, row, len(compared_with) > 1, ranks)
         line |= _conclusions(row, metrics, ranks)
         line |= {f'paper: {metric(name).name}': _paper_text(name, row) for name in metrics}
-        shown.append(line | ({'paper: R': row['rank_R_paper'] or '–'} if ranks else {}))
+        if ranks: line['paper: R'] = row['rank_R_paper'] or '–'
+        shown.append(line)
     return _drop_empty(pd.DataFrame(shown).fillna(''))
 
 
 def _show_classes(rows):
     "One row of words for each metric and class."
     shown = []
-    for name, of_class in ((name, of_class) for name in ('iou', 'tc') for of_class in dict.fromkeys(row['class'] for row in rows)):
-        here, kind = [row for row in rows if row['class'] == of_class], metric(name)
+    by_class = {}
+    for row in rows: by_class.setdefault(row['class'], []).append(row)
+    for name, of_class in itertools.product(('iou', 'tc'), by_class):
+        kind, here = metric(name), by_class[of_class]
         line = {'Metric': kind.name, 'Class': of_class}
         for row in here:
             line[row['scheme']] = kind.text(row[name], row[f'{name}_ci95'])
-            if row['against']: line[f"Δ {row['scheme']}"] = kind.change(row[f'{name}_difference'], row[f'{name}_difference_ci95'])
-        line |= {'paper: class': here[0]['paper_class'] or '–', **{f"paper: {row['scheme']}": _paper_text(name, row) for row in here}}
+            if row['against']: line[f"Δ {row['scheme']}"] = _difference(name, row)
+        line['paper: class'] = here[0]['paper_class'] or '–'
+        for row in here: line[f"paper: {row['scheme']}"] = _paper_text(name, row)
         shown.append(line)
     return _drop_empty(pd.DataFrame(shown))
 
 # %% ../../nbs/8_paper/03_tables.ipynb #table004
 def _what_it_compares(entry, rows):
     "The lines that say what differences, verdicts and the paper's columns are."
-    against = list(dict.fromkeys(row['against'] for row in rows if row['against']))
-    yield (f"Δ: difference to {against[0] if len(against) == 1 else 'the scheme that is named'}, paired by seed, with its interval. "
+    compared_with = {row['against'] for row in rows if row['against']}
+    against = compared_with.pop() if len(compared_with) == 1 else 'the scheme that is named'
+    yield (f'Δ: difference to {against}, paired by seed, with its interval. '
            '“Reproduced”: it lies on the better side of zero, as the paper claims; “not reproduced”: on the other; “undecided”: on both.')
     if 'paper' not in entry: return
     quoted = 'quoted' if any(row['group'] for row in entry['rows']) else '–'
     yield (f"Columns marked “paper” are the paper's own ({entry['paper']}), in parentheses the same difference: compare effects, not levels. "
            f"Rows with “{quoted}” were not run here: their numbers are the paper's.")
     if entry.get('ranks'):
-        yield 'Ranks: 1 is the best; R is the rank of the mean of a row\'s ranks, among the rows that were run here, and among the paper\'s own ("paper: R").'
+        yield ("Ranks: 1 is the best; R is the rank of the mean of a row's ranks, among the rows that were run here, "
+               'and among the paper\'s own ("paper: R").')
 
 
 def _what_is_special(experiment, entry, rows, metrics, runs, device):
@@ -230,13 +270,42 @@ def _what_is_special(experiment, entry, rows, metrics, runs, device):
     if entry.get('per_class'):
         pairs = {row['class']: row['paper_class'] for row in rows}
         other = [f'{ours} ({theirs})' for ours, theirs in pairs.items() if theirs not in (None, ours)]
-        yield ("The paper's “ours” in this table is its conference version, SF+PF+MF+TL. Classes are paired by name"
-               + (f"; named otherwise in the paper: {', '.join(other)}." if other else '.'))
+        otherwise = f"; named otherwise in the paper: {', '.join(other)}" if other else ''
+        yield f"The paper's “ours” in this table is its conference version, SF+PF+MF+TL. Classes are paired by name{otherwise}."
 
 
 def _their_numbers(name, entry):
     "The paper's numbers of a table; none for a table of ours."
     return paper_table(name) if 'paper' in entry else pd.DataFrame(columns=['scheme'])
+
+
+@dataclass
+class _Content:
+    "What stands in a table: rows of numbers, the same in words, the metrics that are shown, and those kept of every run."
+    rows: list
+    shown: pd.DataFrame
+    metrics: list
+    kept: list
+
+
+def _by_class(entry, runs, paper):
+    "The content of a table with a row for each metric and class."
+    rows = _class_rows(entry, runs, paper)
+    of_classes = [column for column in runs if column.startswith(('iou/', 'tc/'))]
+    return _Content(rows, _show_classes(rows), ['iou', 'tc'], ['miou', 'tc', *of_classes])
+
+
+def _by_scheme(experiment, entry, runs, paper):
+    "The content of a table with a row for each scheme."
+    theirs = paper.set_index('scheme')
+    asked = entry.get('metrics', list(theirs))
+    names = list(dict.fromkeys([*METRICS, *asked]))
+    kept = [name for name in names if name in runs and runs[name].notna().all()]
+    known = [name for name in names if name in kept or name in theirs]
+    metrics = [name for name in asked if name in known]
+    rows = _rows(entry, runs[['scheme', 'seed', *kept]], known, theirs)
+    if entry.get('ranks'): _ranks(rows, metrics)
+    return _Content(rows, _show(experiment, entry, rows, metrics), metrics, kept)
 
 
 def table(
@@ -247,26 +316,21 @@ def table(
     "A table from finished runs. Raises `ValueError` for one that the profile does not have, and what `collect` raises."
     if name not in experiment.tables:
         raise ValueError(f"profile '{experiment.profile}' on '{experiment.data}' has no {name}; it has {', '.join(experiment.tables)}")
-    entry, paper = experiment.tables[name], _their_numbers(name, experiment.tables[name])
-    seeds, ran = experiment.seeds(name, seeds), run_here(experiment, [row['scheme'] for row in entry['rows']])
+    entry = experiment.tables[name]
+    paper = _their_numbers(name, entry)
+    seeds = experiment.seeds(name, seeds)
+    ran = run_here(experiment, [row['scheme'] for row in entry['rows']])
     runs = collect(experiment, ran, seeds).query('seed in @seeds')
-    if entry.get('per_class'):
-        rows, metrics = _class_rows(entry, runs, paper), ['iou', 'tc']
-        shown = _show_classes(rows)
-        kept = ['miou', 'tc', *(column for column in runs if column.startswith(('iou/', 'tc/')))]
-    else:
-        theirs = paper.set_index('scheme')
-        asked = entry.get('metrics', list(theirs))
-        kept = [key for key in dict.fromkeys([*METRICS, *asked]) if key in runs and runs[key].notna().all()]
-        known = [key for key in dict.fromkeys([*METRICS, *asked]) if key in kept or key in theirs]
-        metrics = [key for key in asked if key in known]
-        rows = _rows(entry, runs[['scheme', 'seed', *kept]], known, theirs)
-        if entry.get('ranks'): _ranks(rows, metrics)
-        shown = _show(experiment, entry, rows, metrics)
+    content = _by_class(entry, runs, paper) if entry.get('per_class') else _by_scheme(experiment, entry, runs, paper)
     made = describe(experiment, seeds, [experiment.recipe(*run).folder for run in zip(runs.scheme, runs.seed)])
-    notes = [*reading_notes(experiment, seeds, ran, made), *_what_it_compares(entry, rows),
-             *_what_is_special(experiment, entry, rows, metrics, runs, made['trained']['device'])]
+    device = made['trained']['device']
+    notes = [
+        *reading_notes(experiment, seeds, ran, made),
+        *_what_it_compares(entry, content.rows),
+        *_what_is_special(experiment, entry, content.rows, content.metrics, runs, device),
+    ]
     number = name.removeprefix('table_').replace('_', ' ')
     title = f"Table {number}. {entry['title']} ({made['world']}, profile {experiment.profile})."
-    theirs_on = entry.get('paper', '').rpartition(' on ')[2]
-    return Table(name, title, pd.DataFrame(rows), shown, metrics, runs[['scheme', 'seed', *kept]], made, notes, theirs_on)
+    runs = runs[['scheme', 'seed', *content.kept]]
+    paper_data = entry.get('paper', '').rpartition(' on ')[2]
+    return Table(name, title, pd.DataFrame(content.rows), content.shown, content.metrics, runs, made, notes, paper_data)

@@ -28,12 +28,13 @@ def _only_labelled(clip):
 
 def _sources(folder, split, video, images):
     "Clips, and what is measured on them: accuracy on one split, consistency there or on another one, and single images."
-    moving = {'video', 'pairs'}
+    still, moving = {'labels', 'mirrored'}, {'video', 'pairs'}
+    elsewhere = video not in (None, split)
     for clip in folder.clips(split):
         if not clip.labelled: raise ValueError(f'{clip.path} has no labels to compare with')
-        if video in (None, split): yield clip, {'labels', 'mirrored'} | moving
-        else: yield _only_labelled(clip), {'labels', 'mirrored'}
-    if video not in (None, split): yield from ((clip, moving) for clip in folder.clips(video))
+        if elsewhere: yield _only_labelled(clip), still
+        else: yield clip, still | moving
+    if elsewhere: yield from ((clip, moving) for clip in folder.clips(video))
     if images: yield from ((clip, {'images'}) for clip in folder.clips(images))
 
 
@@ -49,20 +50,30 @@ def _feed(measures, walk, flow, cache):
     for measure in measures:
         if measure.fed == 'mirrored' and walk.averaged is None: continue
         if measure.fed != 'pairs': measure.update(walk)
-    if of_pairs := [measure for measure in measures if measure.fed == 'pairs']:
-        for piece in _pieces(walk, flow, cache):
-            for measure in of_pairs: measure.update(piece)
+    of_pairs = [measure for measure in measures if measure.fed == 'pairs']
+    if not of_pairs: return
+    for piece in _pieces(walk, flow, cache):
+        for measure in of_pairs: measure.update(piece)
 
 
 def _clips_of(run, recipe, data):
     "The clip folder to evaluate on. Raises as `evaluate`."
     if not data and not (root()/recipe.data).exists():
-        raise FileNotFoundError(f'{recipe.data}, which the run {run.name} was trained on, is not here: name another clip folder with its classes, '
-                                'or make it (`make reproduce` makes those of the experiments)')
+        raise FileNotFoundError(f'{recipe.data}, which the run {run.name} was trained on, is not here: name another clip folder '
+                                'with its classes, or make it (`make reproduce` makes those of the experiments)')
     folder = ClipFolder(root()/(data or recipe.data))
     if folder.classes != run.classes:
         raise ValueError(f'{folder.path} has the classes {folder.classes}, the run {run.name} was trained on {run.classes}')
     return folder
+
+
+def _walk_through(task, model, clip, feeds, measures, device, flow, cache):
+    "Walk through a clip, and feed those of the measures that are measured there."
+    fed = [measure for measure in measures if measure.fed in feeds]
+    mirrored = any(measure.fed == 'mirrored' for measure in fed)
+    for walk in task.walk(model, clip, device, mirrored):
+        _feed(fed, walk, flow, cache)
+        if feeds == {'images'}: break              # single images have no key frames that could lie elsewhere
 
 
 def evaluate(
@@ -77,8 +88,10 @@ def evaluate(
     device:str|None=None,      # as for `pick_device`
     flow_cache:str|Path|None='data/flow', # where estimated flows are kept, relative to the root
     progress:bool=True,
-) -> dict: # the numbers of the task's measures (percentages: miou, tc, iou/<class>, …; key_drop in points; tsb), parameters, and what was evaluated
+) -> dict: # the numbers of the task's measures, parameters, and what was evaluated
     """Evaluate a run and keep the numbers in its folder, named after data set and split where these are not the run's own.
+
+    The numbers are percentages (miou, tc, iou/<class>, …); key_drop is in points of TC, tsb as in Table IV.
 
     Raises `ValueError` for another class list and for a split without labels, `FileNotFoundError` for a clip folder that is not here."""
     from tqdm import tqdm
@@ -87,14 +100,12 @@ def evaluate(
     folder, task = _clips_of(run, recipe, data), task_of(recipe)
     model = model.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
     settings = dict(split=split, video=video, data=folder.name, flow=flow, images=images, stability=stability, flip=flip)
-    measures = [kind(folder.classes) for kind in task.measures.values() if kind.option is None or settings[kind.option]]
+    asked = [kind for kind in task.measures.values() if kind.option is None or settings[kind.option]]
+    measures = [kind(folder.classes) for kind in asked]
     cache = flow_cache and root()/flow_cache
-    for clip, feeds in tqdm(list(_sources(folder, split, video, images)), desc=f'{run.name} on {split}', unit='clip', mininterval=1, disable=not progress):
-        fed = [measure for measure in measures if measure.fed in feeds]
-        walks = task.walk(model, clip, device, any(measure.fed == 'mirrored' for measure in fed))
-        for walk in walks:
-            _feed(fed, walk, flow, cache)
-            if feeds == {'images'}: break              # single images have no key frames that could lie elsewhere
+    sources = list(_sources(folder, split, video, images))
+    bar = tqdm(sources, desc=f'{run.name} on {split}', unit='clip', mininterval=1, disable=not progress)
+    for clip, feeds in bar: _walk_through(task, model, clip, feeds, measures, device, flow, cache)
     numbers = {name: x for measure in measures for name, x in measure.compute().items()}
     numbers |= dict(parameters=count_parameters(model)) | settings
     run.write_metrics(numbers, folder.name if data or split != 'val' else None, split)

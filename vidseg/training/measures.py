@@ -9,8 +9,6 @@ __all__ = ['FED', 'CLASS_MAP_MEASURES', 'Metric', 'percent', 'Measure', 'Accurac
 # %% ../../nbs/7_training/05_measures.ipynb #measu002
 from dataclasses import dataclass
 
-import torch
-
 from ..metrics.accuracy import MeanIoU, PixelAccuracy
 from ..metrics.consistency import TemporalConsistency, VideoConsistency
 from ..metrics.stability import TemporalStability
@@ -35,16 +33,19 @@ class Metric:
     def text(self, value:float, ci95:float=float('nan')) -> str:
         "A mean with its interval."
         if _missing(value): return '–'
-        return f'{value:z.{self.digits}f}' + ('' if _missing(ci95) else f' ± {ci95:.{self.digits}f}')
+        around = '' if _missing(ci95) else f' ± {ci95:.{self.digits}f}'
+        return f'{value:z.{self.digits}f}' + around
 
     def change(self, value:float, ci95:float=float('nan')) -> str:
         "A difference with its sign and interval."
         if _missing(value): return '–'
         digits = max(self.digits, 2)
-        return f'{value:+z.{digits}f}' + ('' if _missing(ci95) else f' ± {ci95:.{digits}f}')
+        around = '' if _missing(ci95) else f' ± {ci95:.{digits}f}'
+        return f'{value:+z.{digits}f}' + around
 
 # %% ../../nbs/7_training/05_measures.ipynb #measu007
-FED = 'labels', 'mirrored', 'images', 'video', 'pairs' # labelled frames; those averaged with mirrored ones; single images; whole clips; neighbours
+# Labelled frames; those averaged with mirrored ones; single images; whole clips; pairs of neighbours
+FED = 'labels', 'mirrored', 'images', 'video', 'pairs'
 
 
 def percent(
@@ -79,13 +80,20 @@ class Measure:
 
     def _by_class(self, name, metric, factor=100):
         "Numbers of every class."
-        return {f'{name}/{c}': factor*x for c, x in zip(self.classes, metric.per_class().tolist())} if metric.update_count else {}
+        if not metric.update_count: return {}
+        return {f'{name}/{c}': factor*x for c, x in zip(self.classes, metric.per_class().tolist())}
+
+
+_PARTS = 'skin', 'eyes', 'outer mouth', 'inner mouth', 'background' # of a face
 
 
 class Accuracy(Measure):
     "mIoU, the IoU of every class, and of faces that of the parts without the background (section IV-D)."
-    metrics = dict(miou=Metric('mIoU', compared=True), iou=Metric('IoU', compared=True), miou_parts=Metric('mIoU, parts', compared=True),
-                   **{f'iou/{part}': Metric(part.capitalize()) for part in ('skin', 'eyes', 'outer mouth', 'inner mouth', 'background')})
+    metrics = dict(
+        miou=Metric('mIoU', compared=True),
+        iou=Metric('IoU', compared=True),
+        miou_parts=Metric('mIoU, parts', compared=True),
+    ) | {f'iou/{part}': Metric(part.capitalize()) for part in _PARTS}
 
     def __init__(self, classes):
         super().__init__(classes)
@@ -143,8 +151,10 @@ class ImageAccuracy(Measure):
 
 
 class Consistency(Measure):
-    """TC (equations 5 and 6), of every class, too; and how much less consistent a keyframe method is between two frames of which the second is a key frame, in
-    points of TC (0 where all frames are alike: of a per-frame network, and of a method that computes something anew on every frame)."""
+    """TC (equations 5 and 6), of every class, too; and how much less consistent a keyframe method is towards its key frames.
+
+    That is the TC between two frames of which the second is a key frame, less than that of the other pairs, in points. It is 0 where all
+    frames are alike: of a per-frame network, and of a method that computes something anew on every frame."""
     fed = 'pairs'
     metrics = dict(tc=Metric('TC', compared=True), key_drop=Metric('TC lost at key frames', digits=2, unit=', points'))
 
@@ -156,8 +166,8 @@ class Consistency(Measure):
         t, flow = walk.t, walk.flow
         self.tc.update(walk.pred[t], walk.pred[t + 1], flow, sequence=walk.sequence)
         if walk.fired is None: return
-        for at_key, metric in ((True, self.to_key), (False, self.to_other)):
-            some = walk.fired[t + 1] == at_key
+        to_key = walk.fired[t + 1]
+        for some, metric in ((to_key, self.to_key), (~to_key, self.to_other)):
             if some.any(): metric.update(walk.pred[t[some]], walk.pred[t[some] + 1], flow[some], sequence=walk.sequence)
 
     def compute(self):

@@ -46,13 +46,16 @@ def check_teacher(
 ) -> dict: # its lead over the baseline: miou and tc in percentage points
     """Compare the teacher of a seed's world with its baseline there, the student that was trained on the same labels and nothing else.
 
-    Raises `ValueError` when the profile's teacher is not better in mIoU and TC (unless `teacher_must_be_better: false`); another teacher is there to be compared with."""
+    Raises `ValueError` when the profile's teacher is not better in mIoU and TC (unless `teacher_must_be_better: false`); another teacher is
+    there to be compared with."""
     world = experiment.world_seed(seed)
     teacher, baseline = (evaluate_scheme(experiment, name, world, **options) for name in (scheme, experiment.baseline(scheme)))
     lead = {name: teacher[name] - baseline[name] for name in ('miou', 'tc')}
-    must_be_better = scheme == experiment.settings['distill_from'] and experiment.settings.get('teacher_must_be_better', True)
+    taught_by = experiment.settings['distill_from']
+    must_be_better = scheme == taught_by and experiment.settings.get('teacher_must_be_better', True)
     if must_be_better and min(lead.values()) <= 0:
-        said = ', '.join(f'{title} {teacher[name]:.1f} against {baseline[name]:.1f}' for name, title in (('miou', 'mIoU'), ('tc', 'TC')))
+        titles = dict(miou='mIoU', tc='TC')
+        said = ', '.join(f'{titles[name]} {teacher[name]:.1f} against {baseline[name]:.1f}' for name in lead)
         raise ValueError(f"teacher '{scheme}' is not better than the baseline (seed {world}): {said}; "
                          'a student would learn nothing: train it longer, or take a larger network')
     return lead
@@ -65,17 +68,20 @@ def pseudo_label(
     device:str|None=None,  # as for `pick_device`
     **options,             # of `write_pseudo_labels`: batch_size, progress
 ) -> Path: # their clip folder
-    "Write the pseudo labels of a teacher for the unlabelled video of a seed's world, or find them. Raises `ValueError` for those of other weights."
+    "Write a teacher's pseudo labels of a world's unlabelled video, or find them. Raises `ValueError` where other weights made them."
     teacher = teacher or experiment.settings['distill_from']
-    target, run = root()/experiment.pseudo(seed, teacher), Run.of(experiment.recipe(teacher, experiment.world_seed(seed)))
+    target = root()/experiment.pseudo(seed, teacher)
+    run = Run.of(experiment.recipe(teacher, experiment.world_seed(seed)))
     if target.exists():
-        if (made_with := ClipFolder(target).info['pseudo_labels']['weights']) == run.digest: return target
+        made_with = ClipFolder(target).info['pseudo_labels']['weights']
+        if made_with == run.digest: return target
         raise ValueError(f'{target} was made by other weights ({made_with}) than {run.name} has now ({run.digest}): '
                          'remove it, and the runs that learned from it')
     settings = {name: value for name, value in experiment.settings['pseudo'].items() if name != 'share'}
     split = settings.pop('split')
     clips = ClipFolder(experiment.prepare(split, seed).parent).clips(split)
-    return write_pseudo_labels(run.model(), clips, target, **settings, device=pick_device(device), **options, teacher=run.name, weights=run.digest)
+    options |= dict(device=pick_device(device), teacher=run.name, weights=run.digest)
+    return write_pseudo_labels(run.model(), clips, target, **settings, **options)
 
 
 def make_run(
@@ -87,7 +93,8 @@ def make_run(
     "Train a run, or go on with it; what it needs is made first where it is not there yet. Raises as `prepare_and_train`."
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
-    recipe, state = recipe or experiment.recipe_of(wanted), PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU'))
+    recipe = recipe or experiment.recipe_of(wanted)
+    state = PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU'))
     if Run.of(recipe).state == 'there': return recipe.folder
     with state.main_process_first():
         for split in dict.fromkeys([recipe.split, recipe.video or recipe.split]): experiment.prepare(split, wanted.seed)
@@ -109,8 +116,8 @@ def prepare_and_train(
     recipe:Recipe|None=None, # another than `experiment.recipe(scheme, seed)`: the same scheme with other settings
     **options,               # of `train`
 ) -> Path: # the run folder
-    """Train a scheme, or go on with it; what it needs is made first where it is not there yet: its clips, the pretrained encoder it starts from, its teacher, that
-    teacher's pseudo labels, the networks that a keyframe method is built of.
+    """Train a scheme, or go on with it; what it needs is made first where it is not there yet: its clips, the pretrained encoder it starts
+    from, its teacher, that teacher's pseudo labels, the networks that a keyframe method is built of.
 
     Raises `ValueError` for a teacher that is no better than the baseline."""
     return make_run(experiment, Wanted(scheme, seed), recipe, **options)
@@ -140,7 +147,9 @@ def time_networks(
 ) -> dict[str, dict]: # scheme → seconds: of every frame; fired: whether something was computed anew on it. The run keeps them
     "The latency of the networks of the first seed, frame by frame, at batch 1."
     from tqdm import tqdm
-    result, device, split = {}, pick_device(device), experiment.evaluation()['split']
+    result = {}
+    device = pick_device(device)
+    split = experiment.evaluation()['split']
     clip = ClipFolder(experiment.prepare(split, 0).parent).clips(split)[0]
     images = to_images([clip.frame(i) for i in range(min(frames, len(clip)))])
     timed = dict.fromkeys(experiment.timed(scheme) for scheme in schemes)
@@ -148,7 +157,8 @@ def time_networks(
         run = Run.of(experiment.recipe(scheme, 0))
         model, recipe = run.model(), run.recipe
         model = model.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
-        seconds, fired = latencies(model if recipe.method else PerFrame([model]).eval(), images.to(device), repeat=repeats)
+        if not recipe.method: model = PerFrame([model]).eval()
+        seconds, fired = latencies(model, images.to(device), repeat=repeats)
         result[scheme] = dict(seconds=[round(float(s), 7) for s in seconds], fired=[bool(f.any()) for f in fired])
         run.latency = result[scheme] | dict(device=provenance()['device'], threads=torch.get_num_threads())
     return result

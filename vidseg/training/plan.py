@@ -33,7 +33,8 @@ def wanted_runs(
 def _splits(experiment, recipe):
     "The splits that a recipe is trained on, those of its pseudo labels, and those of the evaluation."
     settings = experiment.evaluation()
-    found = {recipe.split, recipe.video or recipe.split, *(settings.get(name) for name in ('split', 'video', 'images'))}
+    evaluated_on = [settings.get(name) for name in ('split', 'video', 'images')]
+    found = {recipe.split, recipe.video or recipe.split, *evaluated_on}
     if recipe.pseudo: found.add(experiment.settings['pseudo']['split'])
     return sorted(found - {None})
 
@@ -80,6 +81,9 @@ class Job:
     folder: bool = False    # whether the output is a folder
 
 
+def _as_json(value): return json.dumps(value, separators=(',', ':'))
+
+
 class Jobs:
     "The jobs of an experiment. `all` has them in an order in which they can be made."
     def __init__(self,
@@ -90,8 +94,9 @@ class Jobs:
         self.experiment, self.seeds, self.source = experiment, seeds, source
         self.executed = f'runs/{experiment.data}-{experiment.profile}'
         self.figures = experiment.figures(seeds)
-        self.threads, self.workers, self.every = (experiment.settings.get(name, default)
-                                                  for name, default in (('threads', 1), ('workers', 0), ('checkpoint_every', 100)))
+        self.threads = experiment.settings.get('threads', 1)
+        self.workers = experiment.settings.get('workers', 0)
+        self.every = experiment.settings.get('checkpoint_every', 100)
         self.runs = wanted_runs(experiment, seeds)
         self.compared = set(experiment.needed())
         self.made_together = {}
@@ -99,7 +104,7 @@ class Jobs:
         self.made_in = {wanted: self._notebook(group) for group in self.made_together.values() for wanted in group}
         training = [self._training(group) for group in self.made_together.values()]
         pseudo = [self._pseudo(*made_by) for made_by in self._pseudo_labels().items()]
-        self.finished = [job.output for job in training if self.compared & {wanted.scheme for wanted in self._schemes(job)}]
+        self.finished = [job.output for job in training if self._is_compared(job)]
         self.all = [*self._clips(), *training, *pseudo, *self._latency(), *self._reports()]
         self.last = [job.output for job in self.all if job.name.startswith(('report', 'latency'))]
 
@@ -114,13 +119,15 @@ class Jobs:
     def _clips(self):
         "What makes the clips: a world's splits one by one, a data set as a whole."
         e = self.experiment
-        worlds = sorted({e.world_seed(wanted.seed) for wanted in self.runs})
-        for seed in worlds if e.is_world else ():
+        if not e.is_world:
+            if self.source: yield Job(f'clips-{e.data}', e.folder(), e.convert(self.source), folder=True)
+            return
+        for seed in sorted({e.world_seed(wanted.seed) for wanted in self.runs}):
             for split in e.splits():
-                command = ['vidseg', 'run', 'clips', f'{self.executed}/clips-{split}-s{seed}.ipynb',
-                           f'profile={e.profile}', f'data={e.data}', f'split={split}', f'seed={seed}']
-                yield Job(f'clips-{split}-s{seed}', f'{e.folder(seed)}/{split}', command, folder=True)
-        if not e.is_world and self.source: yield Job(f'clips-{e.data}', e.folder(), e.convert(self.source), folder=True)
+                name = f'clips-{split}-s{seed}'
+                settings = [f'profile={e.profile}', f'data={e.data}', f'split={split}', f'seed={seed}']
+                command = ['vidseg', 'run', 'clips', f'{self.executed}/{name}.ipynb', *settings]
+                yield Job(name, f'{e.folder(seed)}/{split}', command, folder=True)
 
     def _clips_of(self, seed, *splits):
         "What stands in for the clips of some splits."
@@ -132,9 +139,10 @@ class Jobs:
     def _group(self, wanted):
         "Runs with the same value are made in one job."
         entry = self.experiment.entry(wanted.scheme)
-        if self.experiment.settings.get('jobs') == 'runs' or entry['network'] == 'teacher': return wanted
-        plain = wanted.pretraining or not entry['marks']
-        return (entry['network'], plain) if entry['network'] != 'student' else ('method' in entry, tuple(entry['marks']))
+        network, marks = entry['network'], tuple(entry['marks'])
+        if self.experiment.settings.get('jobs') == 'runs' or network == 'teacher': return wanted
+        if network == 'student': return 'method' in entry, marks
+        return network, wanted.pretraining or not marks
 
     def _notebook(self, group):
         "The executed notebook of a job; its name changes with the recipes, the seeds and the evaluation."
@@ -142,24 +150,36 @@ class Jobs:
         names = list(dict.fromkeys(wanted.scheme for wanted in group if wanted.pretraining == first.pretraining))
         says = [[e.recipe_of(wanted).folder.name, e.evaluation(wanted.scheme)] for wanted in group]
         start = 'pretrain-' if first.pretraining else ''
-        return f"{self.executed}/{start}{names[0]}{'-etc' if names[1:] else ''}-{digest(says)}.ipynb"
+        others = '-etc' if names[1:] else ''
+        return f'{self.executed}/{start}{names[0]}{others}-{digest(says)}.ipynb'
 
-    def _schemes(self, job):
-        "The runs of a training job that are compared, not only needed."
-        return [wanted for wanted, output in self.made_in.items() if output == job.output and not wanted.pretraining]
+    def _is_compared(self, job):
+        "Whether a training job makes runs that are compared, not only needed."
+        made = [wanted for wanted, output in self.made_in.items() if output == job.output]
+        return any(wanted.scheme in self.compared for wanted in made if not wanted.pretraining)
 
     def _training(self, group):
         "The job that makes some runs."
-        e, output = self.experiment, self._notebook(group)
+        output = self._notebook(group)
         inputs = [file for wanted in group for file in self._inputs(wanted) if file != output]
-        asked = [wanted for wanted in group if not wanted.pretraining] or group   # a pretraining is made on the way
-        schemes, seeds = (json.dumps(values, separators=(',', ':')) for values in (list(dict.fromkeys(w.scheme for w in asked)), sorted({w.seed for w in asked})))
+        command = self._run('train', output, *self._trained(group))
+        name = output.rpartition('/')[2].rpartition('-')[0]
+        if len(group) == 1: name += f'-{group[0].seed}'
+        return Job(name, output, command, list(dict.fromkeys(inputs)), self._priority(group), self.threads)
+
+    def _trained(self, group):
+        "The settings of the notebook that makes some runs; a pretraining is made on the way."
+        asked = [wanted for wanted in group if not wanted.pretraining] or group
+        schemes = _as_json(list(dict.fromkeys(wanted.scheme for wanted in asked)))
+        seeds = _as_json(sorted({wanted.seed for wanted in asked}))
         settings = [f'scheme={schemes}', f'seeds={seeds}', f'workers={self.workers}', f'checkpoint_every={self.every}']
-        if asked[0].pretraining: settings.append('pretraining=true')
-        awaited = {needed for wanted in self.runs for needed in e.needs(wanted)}
-        long = sum(1 + len(e.entry(wanted.scheme)['marks']) for wanted in group)  # long ones before short ones: no core is idle at the end
-        name = output.rpartition('/')[2].rpartition('-')[0] + (f'-{group[0].seed}' if len(group) == 1 else '')
-        return Job(name, output, self._run('train', output, *settings), list(dict.fromkeys(inputs)), 100 if awaited & set(group) else long, self.threads)
+        return settings + (['pretraining=true'] if asked[0].pretraining else [])
+
+    def _priority(self, group):
+        "What others wait for is made first; then long ones before short ones, so that no core is idle at the end."
+        awaited = {needed for wanted in self.runs for needed in self.experiment.needs(wanted)}
+        if awaited & set(group): return 100
+        return sum(1 + len(self.experiment.entry(wanted.scheme)['marks']) for wanted in group)
 
     def _inputs(self, wanted):
         "What a run waits for."
@@ -167,7 +187,8 @@ class Jobs:
         evaluated_on = [] if wanted.pretraining else [e.evaluation()['split']]
         found = self._clips_of(wanted.seed, recipe.split, recipe.video or recipe.split, *evaluated_on)
         found += [self.made_in[needed] for needed in e.needs(wanted)]
-        return found + ([self._pseudo_notebook(recipe.pseudo)] if recipe.pseudo else [])
+        if recipe.pseudo: found.append(self._pseudo_notebook(recipe.pseudo))
+        return found
 
     # Pseudo labels
 
@@ -181,35 +202,39 @@ class Jobs:
 
     def _pseudo(self, labels, made_by):
         "The job that labels unlabelled video."
-        (teacher, world), e, output = made_by, self.experiment, self._pseudo_notebook(labels)
-        waits_for = [self.made_in[Wanted(scheme, world)] for scheme in (e.baseline(teacher), teacher)]
+        (teacher, world), e = made_by, self.experiment
+        output = self._pseudo_notebook(labels)
+        name = output.rpartition('/')[2].removesuffix('.ipynb')
         command = self._run('pseudo_label', output, f'seed={world}', f'teacher={teacher}')
-        return Job(output.rpartition('/')[2].removesuffix('.ipynb'), output, command,
-                   waits_for + self._clips_of(world, e.settings['pseudo']['split']), 90, self.threads)
+        inputs = [self.made_in[Wanted(scheme, world)] for scheme in (e.baseline(teacher), teacher)]
+        inputs += self._clips_of(world, e.settings['pseudo']['split'])
+        return Job(name, output, command, inputs, 90, self.threads)
 
     # Reports
 
     def _latency(self):
-        "The job that times the networks, where a table shows their speed: alone on the machine, what runs beside it would be measured, too."
+        "The job that times the networks, where a table shows their speed: alone, since what runs beside it would be measured, too."
         if not any('fps' in table.get('metrics', []) for table in self.experiment.tables.values()): return
         output = f'{self.executed}/figure_latency.ipynb'
         command = self._run('figure_latency', output, f'figures={self.figures}')
-        yield Job('latency', output, command, self.finished, alone=True, says=digest(sorted({wanted.scheme for wanted in self.runs})))
+        says = digest(sorted({wanted.scheme for wanted in self.runs}))
+        yield Job('latency', output, command, self.finished, alone=True, says=says)
 
     def _reports(self):
         "Tables, claims and figures."
         e = self.experiment
-        seeds = f"seeds={json.dumps(self.seeds, separators=(',', ':'))}"
+        seeds, first = f'seeds={_as_json(self.seeds)}', f'seed={self.seeds[0]}'
         reports = {name: ('table', f'table={name}', seeds) for name in e.tables}
         if e.claims: reports['claims'] = ('claims', seeds)
-        pictures = ['figure_5', *(['figure_1', 'figure_2', 'figure_6'] if 'table_5' in e.tables else [])]
-        reports |= {name: (name, seeds if name == 'figure_2' else f'seed={self.seeds[0]}') for name in pictures}
+        reports['figure_5'] = ('figure_5', first)
+        if 'table_5' in e.tables: reports |= dict(figure_1=('figure_1', first), figure_2=('figure_2', seeds), figure_6=('figure_6', first))
         latency = [job.output for job in self._latency()]
         for name, (notebook, *settings) in reports.items():
             output = f'{self.executed}/{name}.ipynb'
+            command = self._run(notebook, output, *settings, f'figures={self.figures}')
+            inputs = [*self.finished, *latency, *self._paper(name)]
             says = digest([e.tables.get(name), e.claims if name == 'claims' else 0, e.settings, e.weights])
-            yield Job(f'report-{name}', output, self._run(notebook, output, *settings, f'figures={self.figures}'),
-                      [*self.finished, *latency, *self._paper(name)], says=says)
+            yield Job(f'report-{name}', output, command, inputs, says=says)
 
     def _paper(self, name):
         "The paper's own numbers that a table shows."

@@ -91,7 +91,7 @@ def walk_class_maps(
     device='cpu',
     mirrored:bool=False, # average with mirrored frames, too; not of a keyframe method
 ) -> Iterator[Walk]:
-    "The walks of a network through a clip: one of a per-frame network, whose frames are all alike; of a keyframe method one for every place of its key frames."
+    "The walks of a network through a clip: one of a per-frame network; of a keyframe method one for every place of its key frames."
     if not isinstance(model, VideoNet):
         pred, averaged = _predict_frames(model, clip, device, 8, mirrored)
         yield Walk(clip, pred, averaged)

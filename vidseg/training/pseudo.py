@@ -30,7 +30,7 @@ def predict_tta(
     scales:tuple=(.75, 1., 1.25),  # sizes of the image, relative to its own
     flip:bool=True,                # also its mirror image
 ) -> Tensor: # (B,C,H,W) class probabilities
-    "Class probabilities with multi-scale and flip augmentation (section III-A). Raises `ValueError` for a scale that leaves nothing of the image."
+    "Class probabilities with multi-scale and flip augmentation (section III-A). Raises `ValueError` for a scale that leaves nothing."
     size, total = tuple(image.shape[-2:]), 0
     for scale in scales:
         scaled = tuple(round(n*scale) for n in size)
@@ -55,7 +55,8 @@ def quality(
     result = dict(kept=round(float(kept), 4))
     confusion = torch.as_tensor(confusion)
     if not confusion.sum(): return result
-    iou = {name: round(value, 4) for name, value in zip(classes, iou_per_class(confusion).tolist()) if value == value}
+    by_class = zip(classes, iou_per_class(confusion).tolist())
+    iou = {name: round(value, 4) for name, value in by_class if value == value}
     accuracy = (confusion.diag().sum()/confusion.sum()).item()
     return result | dict(accuracy=round(accuracy, 4), miou=round(sum(iou.values())/len(iou), 4), iou=iou)
 
@@ -73,8 +74,8 @@ def write_pseudo_labels(
     progress:bool=True,
     **made_by,                    # who the teacher is, for `dataset.json`
 ) -> Path: # `target`
-    """Write the teacher's labels of unlabelled video (section III-A) as a clip folder; frames are linked. A finished folder is left alone, an interrupted one
-    completed.
+    """Write the teacher's labels of unlabelled video (section III-A) as a clip folder; frames are linked. A finished folder is left alone,
+    an interrupted one completed.
 
     Raises `ValueError` when there are no clips, when the teacher has other classes than they, or for a threshold outside 0..1."""
     from tqdm import tqdm
@@ -87,15 +88,17 @@ def write_pseudo_labels(
     partial = _begun(target.with_name(target.name + '.partial'), made_by)
     model = model.eval().to(device)
 
-    def label(clip, folder):
-        return _label_clip(lambda image: predict_tta(model, image, scales, flip), clip, folder, threshold, every, device, batch_size)
+    def probabilities(image): return predict_tta(model, image, scales, flip)
 
-    per_clip = [_write_clip(clip, partial/'pseudo'/clip.name, label)
-                for clip in tqdm(clips, desc='pseudo labels', unit='clip', mininterval=1, disable=not progress)]
+    def label(clip, folder): return _label_clip(probabilities, clip, folder, threshold, every, device, batch_size)
+
+    bar = tqdm(clips, desc='pseudo labels', unit='clip', mininterval=1, disable=not progress)
+    per_clip = [_write_clip(clip, partial/'pseudo'/clip.name, label) for clip in bar]
     kept, pixels = (sum(counts[key] for counts in per_clip) for key in ('kept', 'pixels'))
     confusion = torch.tensor([counts['confusion'] for counts in per_clip]).sum(0)
-    write_dataset_info(partial, name=source.name, classes=source.classes, colors=source.colors.tolist(), fps=clips[0].fps,
-                       pseudo_labels=made_by, quality=quality(confusion, kept/pixels, source.classes))
+    found = quality(confusion, kept/pixels, source.classes)
+    about = dict(name=source.name, classes=source.classes, colors=source.colors.tolist(), fps=clips[0].fps)
+    write_dataset_info(partial, **about, pseudo_labels=made_by, quality=found)
     os.rename(partial, target)
     return target
 
@@ -103,7 +106,8 @@ def write_pseudo_labels(
 def _begun(partial, made_by):
     "The unfinished folder to go on with; labels that were begun in another way are removed."
     note = partial/'made_by.json'
-    if partial.exists() and not (note.exists() and json.loads(note.read_text()) == made_by): shutil.rmtree(partial)
+    same = note.exists() and json.loads(note.read_text()) == made_by
+    if partial.exists() and not same: shutil.rmtree(partial)
     partial.mkdir(parents=True, exist_ok=True)
     with atomic_write(note, 'w') as file: json.dump(made_by, file)
     return partial
@@ -121,17 +125,21 @@ def _write_clip(clip, target, label):
 
 def _label_clip(probabilities, clip, folder, threshold, every, device, batch_size):
     "Write the labels of one clip; returns how many pixels were kept, and the confusion with the truth where that is known."
-    C, numbers = clip.folder.num_classes, iter(range(0, len(clip), every))
+    C = clip.folder.num_classes
     kept = pixels = 0
     confusion = torch.zeros(C, C, dtype=torch.int64)
+    numbers = iter(range(0, len(clip), every))
     frames = (clip.frame(i) for i in range(0, len(clip), every))
     for batch, p in batch_by_batch(probabilities, frames, batch_size, device):
         if p.shape[1] != C: raise ValueError(f'the teacher has {p.shape[1]} classes, {clip.folder.path} has {C}')
         p, label = p.max(1)
         label[p < threshold] = 255
         label = label.to(torch.uint8).cpu()
-        kept, pixels = kept + (label != 255).sum().item(), pixels + label.numel()
+        kept += (label != 255).sum().item()
+        pixels += label.numel()
         for i, y in zip(itertools.islice(numbers, len(batch)), label):
             write_image(folder/f'{clip.frames[i]}.png', y.numpy())
-            if i in clip.labelled: confusion += joint_histogram(torch.from_numpy(clip.label(i)), y, C, names=('label', 'pseudo label'))
+            if i not in clip.labelled: continue
+            truth = torch.from_numpy(clip.label(i))
+            confusion += joint_histogram(truth, y, C, names=('label', 'pseudo label'))
     return dict(kept=kept, pixels=pixels, confusion=confusion.tolist())

@@ -35,21 +35,21 @@ _CHOICES = dict(
 
 @dataclass(frozen=True)
 class Recipe:
-    "Everything that has an influence on the weights of a training run."
+    "Everything that has an influence on the weights of a training run. Its paths are relative to the root."
     name: str                                    # the scheme, e.g. 'baseline', 'TL'
-    data: str                                    # the clip folder, relative to the root
+    data: str                                    # the clip folder
     steps: int                                   # optimiser steps
     seed: int = 0
     model: str = 'pspnet18'                      # as for `create_model`; of a keyframe method: those of its networks, joined by +
-    encoder_weights: str|None = 'imagenet'       # None, 'imagenet' or a file, relative to the root
-    terms: dict = field(default_factory=lambda: {'cross_entropy': 1.}) # loss term → weight; the paper's λ is 0.1 for every regularisation
-    teacher: str|None = None                     # run folder of the network that is distilled from and made the pseudo labels, relative to the root
+    encoder_weights: str|None = 'imagenet'       # None, 'imagenet' or a file
+    terms: dict = field(default_factory=lambda: {'cross_entropy': 1.}) # loss term → weight; the paper's λ is 0.1 for every term
+    teacher: str|None = None                     # run folder of the network that is distilled from and made the pseudo labels
     split: str = 'train'                         # its labelled frames are trained on
     pseudo: str|None = None                      # clip folder of pseudo labels, trained on beside them (section III-A)
     pseudo_share: float = .5                     # of the labelled frames of a step, those that are pseudo-labelled
     video: str|None = None                       # split of unlabelled video for the video terms; None: the frames around the labelled ones
     batch_size: int = 8                          # labelled frames a step, over all processes
-    video_batch_size: int = 8                    # triplets a step: of `video`, or of the labelled frames, the others then being single frames
+    video_batch_size: int = 8                    # triplets a step: of `video`, or of the labelled frames, the others being single
     sampling: str = 'random'                     # neighbours: 'random' within `max_gap`, or 'adjacent' (section IV-A, Table II)
     neighbours: str = 'one'                      # 'one' of frame_f and frame_b, or 'both'
     max_gap: int = 3                             # frames
@@ -68,26 +68,38 @@ class Recipe:
     mixed_precision: str = 'no'                  # 'no', 'bf16' or 'fp16'
     channels_last: bool = False                  # memory layout; quicker for most networks of depthwise convolutions
     method: str|None = None                      # as for `create_keyframe_method`; None: inference frame by frame
-    networks: tuple = ()                         # run folders, relative to the root, of the networks that the keyframe method is built of
+    networks: tuple = ()                         # run folders of the networks that the keyframe method is built of
     task: str = 'class_maps'                     # what is segmented, as for `TASKS`
 
     def __post_init__(self):
         for name in ('crop', 'scale', 'networks'):
-            if getattr(self, name) is not None: object.__setattr__(self, name, tuple(getattr(self, name)))
+            value = getattr(self, name)
+            if value is not None: object.__setattr__(self, name, tuple(value))
         for fault in self._faults(): raise ValueError(f"recipe '{self.name}': {fault}")
 
     def _faults(self):
-        "What is wrong with it, in words."
+        "What is wrong with it, in words. What goes together is looked at where each value is right."
+        yield from self._faulty_values()
+        yield from self._lacks()
+
+    def _faulty_values(self):
+        "What is wrong with a value, in words."
         for name, known in _CHOICES.items():
-            if (value := getattr(self, name)) not in known: yield f"{name} '{value}' is unknown; known are {', '.join(known)}"
+            value = getattr(self, name)
+            if value not in known: yield f"{name} '{value}' is unknown; known are {', '.join(known)}"
         for name in ('steps', 'batch_size', 'video_batch_size', 'max_gap'):
-            if type(value := getattr(self, name)) is not int or value < 1: yield f'{name} is {value!r}, must be a whole number of at least 1'
+            value = getattr(self, name)
+            if type(value) is not int or value < 1: yield f'{name} is {value!r}, must be a whole number of at least 1'
         for name in self.terms:
             if name not in TERMS: yield f"loss term '{name}' is unknown; known are {', '.join(TERMS)}"
         if not 0 <= self.pseudo_share <= 1: yield f'pseudo_share is {self.pseudo_share}, must be from 0 to 1'
-        if (who := self.terms_that_need('both neighbours')) and self.neighbours != 'both':
-            yield f"{', '.join(who)} looks at frame_f and frame_b: set neighbours to 'both'"
-        if (who := self.terms_that_need('teacher')) and not self.teacher: yield f"{', '.join(who)} needs a teacher"
+
+    def _lacks(self):
+        "What values that go together lack, in words."
+        who = self.terms_that_need('both neighbours')
+        if who and self.neighbours != 'both': yield f"{', '.join(who)} looks at frame_f and frame_b: set neighbours to 'both'"
+        who = self.terms_that_need('teacher')
+        if who and not self.teacher: yield f"{', '.join(who)} needs a teacher"
         if self.pseudo and not self.teacher: yield 'pseudo labels need the teacher that made them'
         if bool(self.method) != bool(self.networks): yield 'a method needs the networks it is built of, and only a method has any'
         if self.method and self.video: yield 'a method learns from labelled frames and their neighbours: set video to None'
@@ -128,7 +140,8 @@ class Recipe:
 
     @property
     def folder(self) -> Path:
-        "Where the run lives: `runs/<name>-s<seed>-<digest>`. A field that was added later counts where it is not at its default: finished runs keep their names."
+        """Where the run lives: `runs/<name>-s<seed>-<digest>`. A field that was added later counts where it is not at its default: finished
+        runs keep their names."""
         settings = {name: value for name, value in asdict(self).items() if (name, value) not in _LATER.items()}
         settings['terms'] = {_OLD_NAMES.get(term, term): weight for term, weight in self.terms.items()}
         return root()/'runs'/f'{self.name}-s{self.seed}-{digest(settings)}'
@@ -142,5 +155,6 @@ class Recipe:
         "The recipe of a JSON file, of an earlier version, too."
         settings = json.loads(Path(path).read_text())
         new_names = {old: new for new, old in _OLD_NAMES.items()}
-        terms = {new_names.get(term, term): weight for term, weight in settings.get('terms', {'cross_entropy': 1.}).items()}
+        as_saved = settings.get('terms', {'cross_entropy': 1.})
+        terms = {new_names.get(term, term): weight for term, weight in as_saved.items()}
         return cls.of(**settings | dict(terms=terms))

@@ -46,13 +46,14 @@ class Run:
     @classmethod
     def find(cls, name:str|Path) -> 'Run':
         "The run of that folder, also relative to the root or to its `runs/`; as it was given where there is none."
-        places = [Path(name), root()/name, root()/'runs'/name]
-        return next((cls(path) for path in places if cls(path)._recipe_file.exists()), cls(name))
+        places = [cls(name), cls(root()/name), cls(root()/'runs'/name)]
+        return next((run for run in places if run._recipe_file.exists()), cls(name))
 
     @classmethod
     def all(cls, folder:str|Path|None=None) -> list['Run']:
         "All runs of a folder (None: `runs/`), by name."
-        return sorted((cls(path) for path in Path(folder or root()/'runs').glob('*/') if cls(path)._recipe_file.exists()), key=lambda run: run.name)
+        runs = map(cls, Path(folder or root()/'runs').glob('*/'))
+        return sorted((run for run in runs if run._recipe_file.exists()), key=lambda run: run.name)
 
     def __repr__(self): return f'Run({self.name}: {self.state})'
 
@@ -164,8 +165,8 @@ class Run:
     def log(self) -> list[dict]: # step, lr, total and the terms, a row a step; empty where there is none yet
         "Every term of every step so far."
         if not self.log_file.exists(): return []
-        with open(self.log_file, newline='') as file:
-            return [{name: int(x) if name == 'step' else float(x) for name, x in row.items()} for row in csv.DictReader(file)]
+        with open(self.log_file, newline='') as file: rows = list(csv.DictReader(file))
+        return [{name: int(x) if name == 'step' else float(x) for name, x in row.items()} for row in rows]
 
     # How it is made
 
@@ -191,7 +192,9 @@ class Run:
         step:int,
         accelerator,     # an `Accelerator` that has all that is to be saved registered
     ):
-        "Write a checkpoint whole or not at all, then remove the older ones. Raises `OSError` when it cannot be written; the previous one is kept."
+        """Write a checkpoint whole or not at all, then remove the older ones.
+
+        Raises `OSError` when it cannot be written; the previous one is kept."""
         final = self.folder/f'checkpoint-{step:07}'
         temporary = final.with_suffix('.tmp')
         try:
@@ -255,6 +258,6 @@ class Journal:
         writer.writerows(self.rows[self.written or 0:])
         if not self.written:
             with atomic_write(self.path, 'w') as file: file.write(text.getvalue())
-        else:
-            with open(self.path, 'ab', buffering=0) as file: file.write(text.getvalue().encode())  # in one go
+        else: # unbuffered: in one go
+            with open(self.path, 'ab', buffering=0) as file: file.write(text.getvalue().encode())
         self.written = len(self.rows)

@@ -39,12 +39,13 @@ class Geometry:
 
     def _warp(self, image, nearest, border):
         h, w = self.crop
-        return cv2.warpAffine(image, self.matrix, (w, h), flags=cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR,
-                              borderMode=cv2.BORDER_CONSTANT, borderValue=border)
+        flags = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+        return cv2.warpAffine(image, self.matrix, (w, h), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=border)
 
     def frame(self, frame:np.ndarray) -> torch.Tensor:
         "(H,W,3) uint8 to (3,h,w) float in 0..1."
-        return torch.from_numpy(self._warp(frame, False, _GREY).transpose(2, 0, 1).astype(np.float32)/255)
+        mapped = self._warp(frame, False, _GREY)
+        return torch.from_numpy(mapped.transpose(2, 0, 1).astype(np.float32)/255)
 
     def label(self, label:np.ndarray) -> torch.Tensor:
         "(H,W) uint8 to (h,w) int64."
@@ -73,10 +74,14 @@ class LabelledFrames(Dataset):
         extra_share:float=.5,               # of the draws, those from `extra`
     ):
         "Raises `ValueError` when the clips have no such frame, or `extra` has other classes."
-        self.seed, self.geometry, self.share = seed, dict(crop=crop, scale=scale, flip=flip), 0 if extra is None else extra_share
+        self.seed = seed
+        self.geometry = dict(crop=crop, scale=scale, flip=flip)
+        self.share = 0 if extra is None else extra_share
         self.pools = [self._pool(some) for some in ([clips] if extra is None else [clips, extra])]
-        if extra is not None and (ours := clips[0].folder.classes) != (theirs := extra[0].folder.classes):
-            raise ValueError(f'{extra[0].folder.path} has the classes {theirs}, {clips[0].folder.path} has {ours}')
+        if extra is None: return
+        ours, theirs = clips[0].folder, extra[0].folder
+        if ours.classes != theirs.classes:
+            raise ValueError(f'{theirs.path} has the classes {theirs.classes}, {ours.path} has {ours.classes}')
 
     def _pool(self, clips):
         "All frames of some clips that may be drawn."
@@ -126,15 +131,23 @@ class Triplets(LabelledFrames):
         super().__init__(clips, seed, **geometry)
 
     def candidates(self, clip):
+        if len(clip) == 1: return []
         first, last = (1, len(clip) - 2) if self.both else (0, len(clip) - 1)
-        return [i for i in (clip.labelled if self.labelled else range(len(clip))) if first <= i <= last and len(clip) > 1]
+        numbers = clip.labelled if self.labelled else range(len(clip))
+        return [i for i in numbers if first <= i <= last]
 
     def __getitem__(self, k:int) -> dict:
         clip, i, rng, geometry = self.draw(k)
-        before, behind = (int(rng.integers(1, min(self.gap, room) + 1)) if room else 0 for room in (i, len(clip) - 1 - i))
+        def some_way(room): return int(rng.integers(1, min(self.gap, room) + 1)) if room else 0
+        before = some_way(i)
+        behind = some_way(len(clip) - 1 - i)
         gaps = [-before, behind]
         if not self.both: gaps = [gaps[rng.integers(2)] or -before or behind]
         label = clip.label(i) if self.labelled else np.full(clip.size, 255, np.uint8)
-        return dict(frame=geometry.frame(clip.frame(i)), label=geometry.label(label),
-                    neighbours=torch.stack([geometry.frame(clip.frame(i + g)) for g in gaps]),
-                    flows=torch.stack([geometry.flow(clip_flow(clip, i, i + g, self.method, self.cache).numpy()) for g in gaps]))
+        flows = [clip_flow(clip, i, i + g, self.method, self.cache) for g in gaps]
+        return dict(
+            frame=geometry.frame(clip.frame(i)),
+            label=geometry.label(label),
+            neighbours=torch.stack([geometry.frame(clip.frame(i + g)) for g in gaps]),
+            flows=torch.stack([geometry.flow(flow.numpy()) for flow in flows]),
+        )

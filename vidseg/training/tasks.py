@@ -40,15 +40,16 @@ def pseudo_clips(
     folder = ClipFolder(root()/recipe.pseudo)
     made_by = folder.info.get('pseudo_labels', {}).get('teacher')
     if made_by != (recipe.teacher and Path(recipe.teacher).name):
-        raise ValueError(f"recipe '{recipe.name}': the pseudo labels in {recipe.pseudo} were made by {made_by}, its teacher is {recipe.teacher}")
+        raise ValueError(f"recipe '{recipe.name}': the pseudo labels in {recipe.pseudo} were made by {made_by}, "
+                         f'its teacher is {recipe.teacher}')
     return folder.clips('pseudo')
 
 
 def class_map_samples(
     recipe:Recipe,
     cache:str|Path|None=None, # where estimated flows are kept
-) -> list[tuple]: # (data set, samples a step), of labelled frames or of triplets around them; where the recipe has one, of the unlabelled video
-    "What the steps of a recipe are drawn from."
+) -> list[tuple]: # (data set, samples a step)
+    "What the steps of a recipe are drawn from: labelled frames, or triplets around them; where the recipe has one, the unlabelled video."
     folder = ClipFolder(root()/recipe.data)
     clips = folder.clips(recipe.split)
     how = dict(seed=recipe.seed, crop=recipe.crop, scale=recipe.scale, flip=recipe.flip)
@@ -59,8 +60,10 @@ def class_map_samples(
         video = Triplets(folder.clips(recipe.video), labelled=False, **around, **how)
         return [(LabelledFrames(clips, **pseudo, **how), recipe.batch_size), (video, recipe.triplets)]
     samples = [(Triplets(clips, **pseudo, **around, **how), recipe.triplets)]
-    if single := recipe.batch_size - recipe.triplets:
-        samples.append((LabelledFrames(clips, **pseudo, **how | dict(seed=recipe.seed + 1_000_000)), single))
+    single = recipe.batch_size - recipe.triplets
+    if single:
+        how['seed'] += 1_000_000            # other frames than those of the triplets
+        samples.append((LabelledFrames(clips, **pseudo, **how), single))
     return samples
 
 
@@ -72,7 +75,8 @@ def class_map_network(
 ) -> nn.Module:
     "The network of a recipe."
     if not recipe.method: return create_model(recipe.model, classes, encoder_weights)
-    return create_keyframe_method(recipe.method, networks or [create_model(name, classes) for name in recipe.model.split('+')])
+    networks = networks or [create_model(name, classes) for name in recipe.model.split('+')]
+    return create_keyframe_method(recipe.method, networks)
 
 
 TASKS = {
@@ -84,5 +88,6 @@ def task_of(
     recipe:Recipe,
 ) -> Task:
     "The task of a recipe. Raises `ValueError` for an unknown one."
-    if recipe.task not in TASKS: raise ValueError(f"recipe '{recipe.name}': task '{recipe.task}' is unknown; known are {', '.join(TASKS)}")
+    if recipe.task not in TASKS:
+        raise ValueError(f"recipe '{recipe.name}': task '{recipe.task}' is unknown; known are {', '.join(TASKS)}")
     return TASKS[recipe.task]

@@ -26,7 +26,7 @@ from ..workspace import root
 class Step:
     "One training step, as the loss terms see it."
     recipe: object            # the `Recipe`
-    frames: Tensor            # (N,3,H,W) RGB in 0..1: B labelled frames, the middle ones of labelled triplets last, then the other frames of the video
+    frames: Tensor            # (N,3,H,W) RGB in 0..1: B labelled frames, the middle ones of triplets last; the other frames of the video
     label: Tensor             # (B,H,W) int64, 255 = ignore
     pairs: Tensor             # (2,P) int64: rows t and s, indices into `frames`
     flow: Tensor              # (P,2,H,W) px from t to s
@@ -44,9 +44,11 @@ class Step:
             video = None
         label, frames = batch['label'], [batch['frame']]
         B = len(label)
-        no_pairs, no_flow = label.new_zeros(2, 0), label.new_zeros((0, 2, *label.shape[1:]), dtype=torch.float32)
         around = batch if video is None else video
-        if 'neighbours' not in around: return cls(recipe, torch.cat(frames), label, no_pairs, no_flow, B)
+        if 'neighbours' not in around:
+            no_pairs = label.new_zeros(2, 0)
+            no_flow = label.new_zeros((0, 2, *label.shape[1:]), dtype=torch.float32)
+            return cls(recipe, torch.cat(frames), label, no_pairs, no_flow, B)
         T, K = around['neighbours'].shape[:2]
         start = B - T if video is None else B                        # the middle frames are the last labelled ones, or follow them
         if video is not None: frames.append(video['frame'])
@@ -78,7 +80,7 @@ class Step:
 def cross_entropy(
     step:Step,
 ) -> Tensor: # scalar
-    "Pixel-wise cross-entropy on the labelled frames, plus the auxiliary heads' with their weight; the mean over all labelled pixels of the step."
+    "Pixel-wise cross-entropy on the labelled frames, plus the auxiliary heads' with their weight; the mean over all labelled pixels."
     def summed(logits): # over the labelled frames; half precision is not enough here
         logits = logits[:len(step.label)]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -115,7 +117,8 @@ class MultiFrame(MultiFrameLoss):
 
     def forward(self, step:Step) -> dict[str, Tensor]: # scalars
         "The distance of the last embeddings of student and teacher, and the guard against embeddings that say nothing."
-        student, teacher = step.triplets(step.output.features), step.triplets(step.teacher.features, step.taught_from)
+        student = step.triplets(step.output.features)
+        teacher = step.triplets(step.teacher.features, step.taught_from)
         distance, guard = self.distance_and_guard(student, teacher)
         return {'multi_frame': distance, 'multi_frame guard': guard}
 
@@ -126,16 +129,20 @@ class SingleFrame(SingleFrameLoss):
 
     def forward(self, step:Step) -> Tensor: # scalar
         "Pixel-wise, pair-wise and holistic, of the labelled frames only."
-        B, student, teacher = len(step.label), step.output, step.teacher
-        return super().forward(student.logits[:B], teacher.logits[:B], student.features[:B], teacher.features[:B], step.frames[:B])
+        B = len(step.label)
+        logits = (said.logits[:B] for said in (step.output, step.teacher))
+        features = (said.features[:B] for said in (step.output, step.teacher))
+        return super().forward(*logits, *features, step.frames[:B])
 
 
 def decision(
     step:Step,
 ) -> Tensor: # scalar
     "What a keyframe method itself has to learn: a decision, a policy. Raises `ValueError` for a network that has nothing of the kind."
-    if (loss := getattr(step.output, 'decision', None)) is None:
-        raise ValueError(f"recipe '{step.recipe.name}': the term 'decision' is for methods that learn a decision or a policy, such as dvsn and dvrl")
+    loss = getattr(step.output, 'decision', None)
+    if loss is None:
+        raise ValueError(f"recipe '{step.recipe.name}': the term 'decision' is for methods that learn a decision or a policy, "
+                         'such as dvsn and dvrl')
     return loss
 
 # %% ../../nbs/7_training/01_terms.ipynb #terms001
@@ -145,7 +152,7 @@ NEEDS = 'video', 'teacher', 'both neighbours'
 @dataclass(frozen=True)
 class Term:
     "A loss term, and what it needs to be computed."
-    loss: Callable     # `Step` → scalar, or → scalars by name, to be added; or a module made of a recipe that is one, where the term learns itself
+    loss: Callable     # `Step` → scalar, or scalars by name, to be added; where the term learns itself, a module class made of a recipe
     needs: tuple = ()  # of `NEEDS`. A term that needs a teacher and no video looks at the labelled frames
 
     def __post_init__(self):

@@ -71,10 +71,12 @@ def loaders(
     def share(step, size): # numbers of the samples that are this process's
         return range(step*size + rank*size//processes, step*size + (rank + 1)*size//processes)
 
-    return [DataLoader(samples, num_workers=workers, persistent_workers=workers > 0,
-                       generator=torch.Generator().manual_seed(0),        # leaves the random state alone
-                       batch_sampler=[share(step, size) for step in range(first, recipe.steps)])
-            for samples, size in sources]
+    def loader(samples, size):
+        shares = [share(step, size) for step in range(first, recipe.steps)]
+        alone = torch.Generator().manual_seed(0)        # leaves the random state alone
+        return DataLoader(samples, batch_sampler=shares, num_workers=workers, persistent_workers=workers > 0, generator=alone)
+
+    return [loader(samples, size) for samples, size in sources]
 
 # %% ../../nbs/7_training/10_training.ipynb #train007
 def load_teacher(
@@ -84,7 +86,8 @@ def load_teacher(
     teacher = Run(root()/recipe.teacher)
     ours = ClipFolder(root()/recipe.data).classes
     if ours != teacher.classes:
-        raise ValueError(f"recipe '{recipe.name}': teacher {recipe.teacher} was trained on the classes {teacher.classes}, {recipe.data} has {ours}")
+        raise ValueError(f"recipe '{recipe.name}': teacher {recipe.teacher} was trained on the classes {teacher.classes}, "
+                         f'{recipe.data} has {ours}')
     return teacher.model().requires_grad_(False)
 
 
@@ -104,6 +107,11 @@ def _optimizer(recipe, parameters):
     return torch.optim.SGD(parameters, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
 
 
+def _parameters_without_optimizer(terms):
+    "The parameters of terms that learn with the student: those with no optimiser of their own."
+    return [p for term in terms if not hasattr(term, 'optimizer') for p in term.parameters()]
+
+
 class Training:
     "All that has a state in a training, and what happens in a step."
     def __init__(self, recipe:Recipe):
@@ -113,6 +121,7 @@ class Training:
         AcceleratorState._reset_state()                            # another training of this process may have had another precision
         self.recipe, self.task = recipe, task_of(recipe)
         self.accelerator = accelerator = Accelerator(mixed_precision=recipe.mixed_precision)
+        device = accelerator.device
         self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.clips = ClipFolder(root()/recipe.data)
         self.weights = {name: weight for name, weight in recipe.terms.items() if weight}
@@ -120,19 +129,21 @@ class Training:
         with accelerator.main_process_first(): model = _network(recipe, self.clips.num_classes)
         self.teacher = load_teacher(recipe) if recipe.needs_teacher else None
         self.terms = {name: TERMS[name].made_for(recipe) for name in self.weights}
-        self.learned = nn.ModuleDict({name: term for name, term in self.terms.items() if isinstance(term, nn.Module)}).to(accelerator.device)
-        self.with_student = [p for term in self.learned.values() if not hasattr(term, 'optimizer') for p in term.parameters()]
+        learned = {name: term for name, term in self.terms.items() if isinstance(term, nn.Module)}
+        self.learned = nn.ModuleDict(learned).to(device)
+        self.with_student = _parameters_without_optimizer(learned.values())
         optimizer = _optimizer(recipe, [*model.parameters(), *self.with_student])
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(1 - step/recipe.steps, 0)**recipe.power)
+        def factor(step): return max(1 - step/recipe.steps, 0)**recipe.power
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         torch.manual_seed(recipe.seed + accelerator.process_index)  # each process has dropout masks of its own
         self.model, self.optimizer = accelerator.prepare(model.to(memory_format=self.layout), optimizer)
-        if self.teacher: self.teacher = self.teacher.to(accelerator.device, memory_format=self.layout)
+        if self.teacher: self.teacher = self.teacher.to(device, memory_format=self.layout)
         self.journal = Journal()
         accelerator.register_for_checkpointing(self.journal, self.schedule, self.learned)
         self.norm = BatchNormAcrossProcesses() if accelerator.num_processes > 1 else torch.enable_grad()
 
     def resume(self, run:Run):
-        "Hold the run's folder, and go on from its last checkpoint where there is one. Raises `OSError` when another process trains the run."
+        "Hold the run's folder, and go on from its last checkpoint where there is one. Raises `OSError` when another process trains it."
         self.held = None
         if self.accelerator.is_main_process:
             self.held = run.begin(self.recipe)                     # held until the process ends or the run is finished
@@ -145,8 +156,8 @@ class Training:
 
     def batches(self, workers=0, cache=None):
         "What the steps that are left are made of."
-        accelerator = self.accelerator
-        return zip(*loaders(self.recipe, self.journal.step, accelerator.process_index, accelerator.num_processes, workers, cache))
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        return zip(*loaders(self.recipe, self.journal.step, rank, processes, workers, cache))
 
     def look(self, batches):
         "A step: what the network, and the teacher, say of its frames."
@@ -156,10 +167,11 @@ class Training:
         step.valid = accelerator.reduce(step.count().float(), 'mean')
         frames, *rest = step.inputs(self.layout)
         with self.norm, accelerator.autocast(): step.output = self.model(frames, *rest)
-        if self.teacher:
-            labelled = any('video' not in TERMS[name].needs for name in self.recipe.terms_that_need('teacher'))
-            step.taught_from = 0 if labelled else step.video_from
-            with torch.no_grad(), accelerator.autocast(): step.teacher = self.teacher(frames[step.taught_from:])
+        if not self.teacher: return step
+        taught = self.recipe.terms_that_need('teacher')
+        labelled = any('video' not in TERMS[name].needs for name in taught)
+        step.taught_from = 0 if labelled else step.video_from
+        with torch.no_grad(), accelerator.autocast(): step.teacher = self.teacher(frames[step.taught_from:])
         return step
 
     def losses(self, step): # (total, every term, every term with what is added in it apart)
@@ -167,7 +179,8 @@ class Training:
         parts = {name: named_scalars(name, term(step)) for name, term in self.terms.items()}
         values = {name: sum(scalars.values()) for name, scalars in parts.items()}
         total = sum(weight*values[name] for name, weight in self.weights.items())
-        return total, {name: x for scalars in parts.values() for name, x in scalars.items()}
+        apart = {name: x for scalars in parts.values() for name, x in scalars.items()}
+        return total, apart
 
     def learn(self, total):
         "Change the weights."
@@ -183,7 +196,8 @@ class Training:
         "Add the step to the journal. Raises `FloatingPointError` where a loss is not finite."
         row = self.accelerator.reduce(torch.stack([total, *parts.values()]).detach(), 'mean').tolist()
         numbers = dict(zip(['total', *parts], row))
-        if not all(abs(x) < float('inf') for x in row): raise FloatingPointError(f'step {self.journal.step}: a loss is not finite: {numbers}')
+        if not all(abs(x) < float('inf') for x in row):
+            raise FloatingPointError(f'step {self.journal.step}: a loss is not finite: {numbers}')
         self.journal.add(dict(step=self.journal.step, lr=self.schedule.get_last_lr()[0], **numbers))
         return numbers
 
@@ -214,15 +228,18 @@ def train(
 ) -> Path: # the run folder
     """Carry out a recipe, or go on where it was interrupted; a finished run is returned as it is.
 
-    Runs on the CPU, on a GPU, or with `accelerate launch` or `notebook_launcher` in many processes. Raises `ValueError` for an unknown task, a teacher with other
-    classes, and pseudo labels of another teacher, `FloatingPointError` for a loss that is not finite."""
+    Runs on the CPU, on a GPU, or with `accelerate launch` or `notebook_launcher` in many processes.
+
+    Raises `ValueError` for an unknown task, a teacher with other classes, and pseudo labels of another teacher, `FloatingPointError` for a
+    loss that is not finite."""
     from tqdm import tqdm
     run = Run.of(recipe)
     if run.state == 'there': return run.folder
     training = Training(recipe)
     training.resume(run)
     silent = not (progress and training.accelerator.is_main_process)
-    with tqdm(total=recipe.steps, initial=training.journal.step, desc=f'{recipe.name} s{recipe.seed}', unit='step', mininterval=1, disable=silent) as bar:
+    how = dict(desc=f'{recipe.name} s{recipe.seed}', unit='step', mininterval=1, disable=silent)
+    with tqdm(total=recipe.steps, initial=training.journal.step, **how) as bar:
         for batches in training.batches(workers, flow_cache and root()/flow_cache):
             total, parts = training.losses(training.look(batches))
             training.learn(total)
@@ -232,6 +249,7 @@ def train(
                 raise FloatingPointError(f'{run.name}: {error}') from None
             bar.set_postfix({name: f'{x:.3f}' for name, x in numbers.items()}, refresh=False)
             bar.update()
-            if training.journal.step % checkpoint_every == 0 and training.journal.step < recipe.steps: training.checkpoint(run)
+            step = training.journal.step
+            if step % checkpoint_every == 0 and step < recipe.steps: training.checkpoint(run)
     training.finish(run)
     return run.folder
