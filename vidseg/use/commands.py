@@ -125,7 +125,7 @@ def _run(notebook, output, settings):
         lacking = re.fullmatch(r"No module named '([\w.]+)'", str(error.evalue))
         why = lacking and missing_extra(lacking[1]) or (str(error.evalue).strip().splitlines() or [''])[0]
         partial = Path(output).with_suffix('.partial.ipynb')
-        raise SystemExit(f'{notebook}: {error.ename}: {why}\nthe notebook as far as it came: {partial}')
+        raise SystemExit(f'{notebook}: {error.ename}: {why}\nthe notebook as far as it came: {partial}') from None
 
 
 @_command('segment a video, frame by frame', _SOURCE,
@@ -218,6 +218,6 @@ def main(
     except KeyboardInterrupt: sys.exit(130)
     except ModuleNotFoundError as error:
         if not (says := missing_extra(error.name or '')): raise
-        raise SystemExit(f'vidseg {command}: {says}')
+        raise SystemExit(f'vidseg {command}: {says}') from None
     except (ValueError, TypeError, ArithmeticError, OSError) as error:
-        raise SystemExit(f'vidseg {command}: ' + ' '.join(str(error).split()))
+        raise SystemExit(f'vidseg {command}: ' + ' '.join(str(error).split())) from None
