@@ -32,7 +32,7 @@ check: .venv/ready            ## the quick part of the tests, for everyday work:
 	@$(BIN)/python -m pytest -n $(CORES) -m quick
 
 bench: .venv/ready            ## how fast the parts are, each ratio beside its goal; run it with nothing beside
-	@mkdir -p runs && $(BIN)/jupyter nbconvert --to markdown --execute --stdout --no-input nbs/explore/speed.ipynb 2>/dev/null | grep -vE '^!\[|^$$' | tee runs/bench.md
+	@$(BIN)/jupyter nbconvert --log-level ERROR --to script --stdout nbs/explore/speed.ipynb | OMP_NUM_THREADS=1 $(BIN)/python -
 
 lab: .venv/ready              ## JupyterLab on the notebooks; begin with nbs/explore/start.ipynb
 	@$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/nbs/explore/start.ipynb

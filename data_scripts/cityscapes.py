@@ -104,6 +104,41 @@ def names_in(
             if re.fullmatch(rf'{re.escape(city.name)}_\d{{6}}_\d{{6}}{re.escape(ending)}', file)}
 
 
+def snippets_of(
+    names:list[str],     # labelled images of a city
+    there:dict,          # tree → names of its pictures
+    pictures:str,        # tree of the frames
+    labels:str|None,     # tree of the labels; None: clips have none
+    folder:tuple,        # (source, split), as for `picture`
+) -> tuple[list[Snippet], list[str], list[str]]: # the complete ones; those that lack frames, with their names; those that lack their label
+    "The snippets of a city. That of `city_seq_n` is n-19 … n+10; from single images, n alone."
+    found, short, unlabelled = [], [], []
+    for name in names:
+        frames = [name]
+        if pictures == 'leftImg8bit_sequence': frames = [f'{name[:-6]}{int(name[-6:]) - LABELLED + i:06d}' for i in range(LENGTH)]
+        source, split = folder
+        lost = [frame for frame in frames if frame not in there[pictures]]
+        if lost: short.append(f'{name} (without {and_more(lost)})')
+        elif labels and name not in there[labels]: unlabelled.append(name)
+        else:
+            label = picture(source, labels, split, name) if labels else None
+            found.append(Snippet(name, [picture(source, pictures, split, frame) for frame in frames], label))
+    return found, short, unlabelled
+
+
+def by_city(names, cities):
+    "{city: its labelled images}, with those that are published first."
+    found = {city: [] for city in cities}
+    for name in sorted(names): found.setdefault(name.split('_')[0], []).append(name)
+    return found
+
+
+def trees_of(split, video, coarse):
+    "Which trees the frames and the labels of a split are in; None where it has no labels."
+    labels = {'train': 'gtFine', 'val': 'gtFine', 'train_extra': 'gtCoarse' if coarse else None}.get(split)
+    return 'leftImg8bit_sequence' if video else 'leftImg8bit', labels
+
+
 def find_snippets(
     source:Path,        # folder of the unpacked packages
     split:str,          # 'train', 'val', 'test' or 'train_extra'
@@ -111,33 +146,24 @@ def find_snippets(
     video:bool=True,    # snippets of leftImg8bit_sequence; False: single images of leftImg8bit
     coarse:bool=False,  # labels for train_extra
 ) -> tuple[list[Snippet], list[str]]: # the complete ones by name, and a line for everything that is missing or superfluous
-    "What one split has. The snippet of `city_seq_n` is n-19 … n+10. Where the whole tree of labels is absent, clips have none."
-    pictures = 'leftImg8bit_sequence' if video else 'leftImg8bit'
-    labels = {'train': 'gtFine', 'val': 'gtFine', 'train_extra': 'gtCoarse' if coarse else None}.get(split)
+    "What one split has. Where the whole tree of labels is absent, clips have none."
+    pictures, labels = trees_of(split, video, coarse)
     there = {tree: names_in(source/tree/split, ending) for tree, ending in ENDINGS.items()}
     named = (there['leftImg8bit'] | there['gtFine'] | there['gtCoarse']) - {BLACK}
-    absent = [tree for tree in (pictures, labels) if tree and not there[tree]]
+    absent = [tree for tree in filter(None, (pictures, labels)) if not there[tree]]
     faults = [f'{split}: {source}/{tree}/{split} is absent or empty ({package(tree, split)})' for tree in absent]
     if video and not named: faults.append(f'{split}: leftImg8bit or gtFine must be there too: they tell which frames are labelled')
     if pictures in absent or not named: return [], faults
     if labels in absent: labels = None
-    cities = {city: [] for city in published}
-    for name in sorted(named): cities.setdefault(name.split('_')[0], []).append(name)
-    found = []
-    for city, names in cities.items():
-        short, unlabelled = [], []
-        for name in names:
-            frames = [f'{name[:-6]}{int(name[-6:]) - LABELLED + i:06d}' for i in range(LENGTH)] if video else [name]
-            lost = [frame for frame in frames if frame not in there[pictures]]
-            if lost: short.append(f'{name} (without {and_more(lost)})')
-            elif labels and name not in there[labels]: unlabelled.append(name)
-            else: found.append(Snippet(name, [picture(source, pictures, split, frame) for frame in frames],
-                                       picture(source, labels, split, name) if labels else None))
+    snippets = []
+    for city, names in by_city(named, published).items():
+        found, short, unlabelled = snippets_of(names, there, pictures, labels, (source, split))
+        snippets += found
         count, of = published.get(city, 0), f'of {len(names)} lack'
         if len(names) != count: faults.append(f'{split}/{city}: {len(names)} labelled images are named, {count} are published')
         if short: faults.append(f'{split}/{city}: {len(short)} {of} frames in {pictures}: {and_more(short)}')
         if unlabelled: faults.append(f'{split}/{city}: {len(unlabelled)} {of} their label in {labels}: {and_more(unlabelled)}')
-    return sorted(found), faults
+    return sorted(snippets), faults
 
 
 def clip_names(split):
@@ -278,6 +304,36 @@ def check_source(source:Path, splits:list[str], images_only:bool):
                                 '--images-only makes clips of one frame from leftImg8bit')
 
 
+def check_options(split:Path, old:str, new:str):
+    "A finished split stays as it is. Raises `ValueError` when it was made with other options."
+    if old != new: raise ValueError(f"{split} was made with the options '{old}', not '{new}': remove it or choose another")
+
+
+def report(faults:list[str], source:Path, partial:bool):
+    "List what is missing. Raises `ValueError` unless that is accepted."
+    for fault in faults: print(f'cityscapes: {fault}', file=sys.stderr)
+    if not faults or partial: return
+    more = f' (and {len(faults) - 1} more, listed above)' if faults[1:] else ''
+    raise ValueError(f'{source} is not complete: {faults[0]}{more}; --partial goes on with what is there, --splits chooses')
+
+
+def choose_tc(
+    target:Path,                # the clip folder
+    entries:dict,               # its splits; gets 'val_tc'
+    new:list[Snippet]|None,     # those of val, where it is about to be made
+    tc_list:str|Path|None,      # as for `tc_names`
+    partial:bool,
+) -> list[str]: # the snippets for TC; none where val is no video
+    "Choose the snippets for TC. Raises `ValueError` when others were chosen before."
+    if not entries.get('val', {}).get('video'): return []
+    names = clip_names(target/'val') if new is None else [snippet.name for snippet in new]
+    tc, protocol = tc_names(names, tc_list, partial)
+    if 'val_tc' in entries and (new is not None or tc != clip_names(target/'val_tc')):
+        raise ValueError(f'{target/"val_tc"} holds other snippets, or older ones, than are asked for: remove it to choose anew')
+    entries.setdefault('val_tc', entries['val'] | dict(protocol=protocol))
+    return tc
+
+
 def convert(
     source:str|Path,                  # folder of the unpacked packages
     target:str|Path,                  # the clip folder to make, or to go on with
@@ -291,31 +347,23 @@ def convert(
 ) -> ClipFolder:
     "Turn Cityscapes into a clip folder. Raises `FileNotFoundError` or `ValueError` in one line; then no split is half-written."
     source, target = Path(source), Path(target)
-    splits = splits or ['train', 'val', 'test', *(['train_extra'] if (source/'leftImg8bit'/'train_extra').is_dir() else [])]
+    if not splits:
+        splits = ['train', 'val', 'test']
+        if (source/'leftImg8bit'/'train_extra').is_dir(): splits.append('train_extra')
     check_source(source, splits, images_only)
     entries, plan, faults = finished_splits(target), {}, []
     for split in splits:
         new = describe(split, size, images_only, coarse)
         if split in entries:
-            if (old := entries[split]['options']) == new['options']: continue
-            raise ValueError(f"{target/split} was made with the options '{old}', not '{new['options']}': remove it or choose another")
+            check_options(target/split, entries[split]['options'], new['options'])
+            continue
         snippets, new['missing'] = find_snippets(source, split, counts[split], new['video'], coarse)
         faults += new['missing']
         if snippets: plan[split], entries[split] = snippets, new
-    for fault in faults: print(f'cityscapes: {fault}', file=sys.stderr)
-    if faults and not partial:
-        raise ValueError(f'{source} is not complete: {faults[0]}' + (f' (and {len(faults) - 1} more, listed above)' if faults[1:] else '') +
-                         '; --partial goes on with what is there, --splits chooses')
+    report(faults, source, partial)
     if not entries: raise ValueError(f'{source} holds nothing complete of {", ".join(splits)}')
 
-    tc = []
-    if 'val' in splits and entries.get('val', {}).get('video'):
-        val = [snippet.name for snippet in plan['val']] if 'val' in plan else clip_names(target/'val')
-        tc, protocol = tc_names(val, tc_list, partial)
-        if 'val_tc' in entries and ('val' in plan or tc != clip_names(target/'val_tc')):
-            raise ValueError(f'{target/"val_tc"} holds other snippets, or older ones, than are asked for: remove it to choose anew')
-        entries.setdefault('val_tc', entries['val'] | dict(protocol=protocol))
-
+    tc = choose_tc(target, entries, plan.get('val'), tc_list, partial) if 'val' in splits else []
     missing = list(dict.fromkeys(faults + [fault for entry in entries.values() for fault in entry['missing']]))
     write_dataset_info(
         target, name='Cityscapes', classes=CLASSES, colors=[color for _, color in CLASSES.values()], fps=FPS, splits=entries,

@@ -96,6 +96,14 @@ def find_list(
                             f'get it from {OFFICIAL}, or name its folder with --lists')
 
 
+def sequences_of(videos):
+    "Runs of consecutive frames, cut to the length of a sequence: names of frames. `videos`: {video: numbers of its frames}"
+    for video, numbers in videos.items():
+        for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+            run = [f'{video}_{number:06d}' for _, number in run]
+            yield from (run[i:i + LENGTH] for i in range(0, len(run), LENGTH))
+
+
 def find_sequences(
     source:Path,                  # folder of the archive
     split:str,                    # 'train', 'val' or 'test'
@@ -104,15 +112,12 @@ def find_sequences(
 ) -> tuple[dict[str, list[str]], list[str]]: # {clip: names of its 30 frames} where all is there, and a line for everything that is not
     "The one-second sequences of a split, cut from runs of consecutive frames."
     found, short, lost, videos = {}, [], [], read_list(file)
-    for video, numbers in videos.items():
-        for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
-            run = [f'{video}_{number:06d}' for _, number in run]
-            for frames in (run[i:i + LENGTH] for i in range(0, len(run), LENGTH)):
-                wanted = [file for name in frames for file in (f'images_orig/{name}.jpg', f'labels_orig/{name}.png')]
-                missing = [file for file in wanted if not (source/file).is_file()]
-                if len(frames) < LENGTH: short.append(f'{frames[0]} has {len(frames)}')
-                elif missing: lost.append(f'{frames[0]} (without {and_more(missing)})')
-                else: found[frames[0]] = frames
+    for frames in sequences_of(videos):
+        wanted = [file for name in frames for file in (f'images_orig/{name}.jpg', f'labels_orig/{name}.png')]
+        missing = [file for file in wanted if not (source/file).is_file()]
+        if len(frames) < LENGTH: short.append(f'{frames[0]} has {len(frames)}')
+        elif missing: lost.append(f'{frames[0]} (without {and_more(missing)})')
+        else: found[frames[0]] = frames
     named = sum(map(len, videos.values()))
     faults = [f'{split}: {file} names {count} {what}, {right} are published' for what, count, right in (
               ('videos', len(videos), published[0]), ('frames', named, published[1]*LENGTH)) if count != right]
@@ -216,6 +221,32 @@ def write_links(
             for file in (train/name/kind).iterdir(): link(file, folder/name/kind/file.name)
 
 
+def check_ids(ids:list[int]):
+    "Raises `ValueError` unless every class has a value of its own."
+    if len(set(ids)) == len(FaceWorld.classes) and all(0 <= i < UNKNOWN for i in ids): return
+    raise ValueError(f'--ids {" ".join(map(str, ids))}: '
+                     f'five different values from 0 to {UNKNOWN - 1} are needed, for {", ".join(FaceWorld.classes)}')
+
+
+def find_all(source:Path, counts:dict, lists:str|Path|None) -> tuple[dict, list[str]]:
+    "{split: its sequences}, and what is missing. Raises `ValueError` for a video that is in two splits."
+    plan, missing, owner = {}, [], {}
+    for split, published in counts.items():
+        plan[split], faults = find_sequences(source, split, find_list(source, split, lists), published)
+        missing += faults
+        for video in sorted({name[:3] for name in plan[split]}):
+            if owner.setdefault(video, split) != split: raise ValueError(f'video {video} is in the lists of {owner[video]} and of {split}')
+    return plan, missing
+
+
+def report(missing:list[str], source:Path, partial:bool):
+    "List what is missing. Raises `ValueError` unless that is accepted."
+    for fault in missing: print(f'vw300: {fault}', file=sys.stderr)
+    if not missing or partial: return
+    more = f' (and {len(missing) - 1} more, listed above)' if missing[1:] else ''
+    raise ValueError(f'{source} is not complete: {missing[0]}{more}; --partial goes on with what is there')
+
+
 def convert(
     source:str|Path,                     # the folder 300VW-Mask-Dataset
     target:str|Path,                     # the clip folder to make; it must not exist yet
@@ -230,19 +261,9 @@ def convert(
     source, target, ids = Path(source), Path(target), list(ids)
     if missing := [name for name in ('images_orig', 'labels_orig') if not (source/name).is_dir()]:
         raise FileNotFoundError(f'{source} is not the folder 300VW-Mask-Dataset: it lacks {", ".join(missing)}; get it from {OFFICIAL}')
-    if len(set(ids)) != len(FaceWorld.classes) or not all(0 <= i < UNKNOWN for i in ids):
-        raise ValueError(f'--ids {" ".join(map(str, ids))}: '
-                         f'five different values from 0 to {UNKNOWN - 1} are needed, for {", ".join(FaceWorld.classes)}')
-    plan, missing, owner = {}, [], {}
-    for split, published in counts.items():
-        plan[split], faults = find_sequences(source, split, find_list(source, split, lists), published)
-        missing += faults
-        for video in sorted({name[:3] for name in plan[split]}):
-            if owner.setdefault(video, split) != split: raise ValueError(f'video {video} is in the lists of {owner[video]} and of {split}')
-    for fault in missing: print(f'vw300: {fault}', file=sys.stderr)
-    if missing and not partial:
-        more = f' (and {len(missing) - 1} more, listed above)' if missing[1:] else ''
-        raise ValueError(f'{source} is not complete: {missing[0]}{more}; --partial goes on with what is there')
+    check_ids(ids)
+    plan, missing = find_all(source, counts, lists)
+    report(missing, source, partial)
     for split, sequences in plan.items():
         if not sequences: raise ValueError(f'{source} holds no complete sequence of {split}')
     part, names, origin = labelled_names(sorted(plan['train']), labelled)

@@ -12,8 +12,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no chromium on this machine: install it (Debian: apt-get install chromium) to test the widgets')
+FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+         '--disable-component-update', '--disable-sync']
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no chromium: install it (Debian: apt-get install chromium) to test the widgets')
+IDLE = 'window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === "idle"'
+PIXELS = '''async image => {
+    await image.decode();
+    const canvas = document.createElement('canvas');
+    canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
+    const pen = canvas.getContext('2d');
+    pen.drawImage(image, 0, 0);
+    const data = pen.getImageData(0, 0, canvas.width, canvas.height).data;
+    let sum = 0;
+    for (let i = 0; i < data.length; i += 1) sum = (sum*31 + data[i]) % 1000000007;
+    return [canvas.width, canvas.height, sum];
+}'''     # what an image shows, in three numbers
 
 
 @pytest.fixture
@@ -22,16 +35,22 @@ def lab(tmp_path):
     shutil.copy(ROOT/'nbs'/'explore'/'flicker.ipynb', tmp_path/'flicker.ipynb')
     (tmp_path/'root').mkdir()                # worlds are made here, not where another test may make them at the same time
     (tmp_path/'root'/'nbs').symlink_to(ROOT/'nbs')
-    with socket.socket() as free: free.bind(('127.0.0.1', 0)); port = free.getsockname()[1]
-    environment = os.environ | dict(VIDSEG_ROOT=str(tmp_path/'root'), OMP_NUM_THREADS='1', JUPYTER_CONFIG_DIR=str(tmp_path/'config'), JUPYTERLAB_SETTINGS_DIR=str(tmp_path/'settings'),
-                                    JUPYTERLAB_WORKSPACES_DIR=str(tmp_path/'workspaces'), JUPYTER_RUNTIME_DIR=str(tmp_path/'runtime'))
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    folders = dict(JUPYTER_CONFIG_DIR='config', JUPYTERLAB_SETTINGS_DIR='settings', JUPYTERLAB_WORKSPACES_DIR='workspaces',
+                   JUPYTER_RUNTIME_DIR='runtime', VIDSEG_ROOT='root')
+    environment = os.environ | {name: str(tmp_path/folder) for name, folder in folders.items()} | dict(OMP_NUM_THREADS='1')
+    options = [f'--port={port}', '--ServerApp.port_retries=0', '--IdentityProvider.token=vidseg', '--LabApp.expose_app_in_browser=True',
+               '--LabApp.news_url=', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', f'--ServerApp.root_dir={tmp_path}']
     with open(tmp_path/'lab.log', 'w') as log:
-        server = subprocess.Popen([sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', f'--port={port}', '--ServerApp.port_retries=0', '--IdentityProvider.token=vidseg',
-                                   '--LabApp.expose_app_in_browser=True', '--LabApp.news_url=', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', f'--ServerApp.root_dir={tmp_path}'],
+        server = subprocess.Popen([sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', *options],
                                   cwd=tmp_path, env=environment, stdout=log, stderr=log)
         try:
             for _ in range(120):
-                try: urllib.request.urlopen(f'http://127.0.0.1:{port}/api?token=vidseg', timeout=2); break
+                try:
+                    urllib.request.urlopen(f'http://127.0.0.1:{port}/api?token=vidseg', timeout=2)
+                    break
                 except OSError:
                     if server.poll() is not None: break
                     time.sleep(.5)
@@ -51,19 +70,37 @@ def test_flicker(lab, tmp_path):
         finally: browser.close()
 
 
-def _drive(page, address, folder):
+def _open(page, address):
+    "The picture of the notebook's widget, once all its cells have run."
     page.goto(address, timeout=120_000)
     page.wait_for_selector('.jp-Notebook .jp-Cell', timeout=120_000)
-    page.wait_for_function('window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === "idle"', timeout=120_000)
+    page.wait_for_function(IDLE, timeout=120_000)
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
     picture = page.locator('img.widget-image').first
     try: picture.wait_for(timeout=240_000)
-    except Exception: pytest.fail('the widget does not appear:\n' + '\n'.join(page.locator('.jp-OutputArea-output').all_inner_texts())[-3000:])
-    page.wait_for_function("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'", timeout=240_000)
+    except Exception:
+        said = '\n'.join(page.locator('.jp-OutputArea-output').all_inner_texts())
+        pytest.fail(f'the widget does not appear:\n{said[-3000:]}')
+    page.wait_for_function(IDLE, timeout=240_000)
+    picture.scroll_into_view_if_needed()
+    return picture
+
+
+def _fits(page, picture):
+    "The picture is as wide as the page, and each word on a button can be read."
+    shown, across = (place.bounding_box()['width'] for place in (picture, page.locator('.jp-OutputArea-output .jupyter-widgets').first))
+    assert shown > .95*across > 800, 'the picture is as wide as the page'
+    for name in ('overlay', 'classes', 'flicker'):
+        button = page.get_by_role('button', name=name, exact=True).first
+        assert button.evaluate('button => button.scrollWidth <= button.clientWidth'), f'the word {name} does not fit on its button'
+
+
+def _drive(page, address, folder):
+    picture = _open(page, address)
+    _fits(page, picture)
     readout = page.locator('.widget-hslider .widget-readout').first
-    seen = lambda: picture.evaluate("""async image => { await image.decode(); const canvas = document.createElement('canvas'); canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
-        const pen = canvas.getContext('2d'); pen.drawImage(image, 0, 0); const data = pen.getImageData(0, 0, canvas.width, canvas.height).data;
-        let sum = 0; for (let i = 0; i < data.length; i += 1) sum = (sum*31 + data[i]) % 1000000007; return [canvas.width, canvas.height, sum]; }""")
+
+    def seen(): return picture.evaluate(PIXELS)
 
     def changes(act, what):
         "Act, and wait until the picture is another one."
@@ -75,7 +112,6 @@ def _drive(page, address, folder):
         page.screenshot(path=folder/'failed.png')
         pytest.fail(f'{what} does not change the picture; see {folder}/failed.png')
 
-    picture.scroll_into_view_if_needed()
     width, height, _ = seen()
     assert width > height > 50, 'frame and predictions side by side'
     handle, start = page.locator('.widget-hslider .noUi-handle').first, int(readout.inner_text())

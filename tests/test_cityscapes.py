@@ -110,23 +110,19 @@ def test_published_counts():
 def test_snippets(official, tmp_path):
     folder = convert(official, tmp_path/'clips')
     assert folder.validate() == EXPECTED and ClipFolder(tmp_path/'clips').info['missing'] == []
-    assert folder.classes == [name for _, name in TRAIN_IDS.values()]
-    assert folder.colors[13].tolist() == [0, 0, 142] and folder.fps == 17
-    for split in ('train', 'val', 'test'):
-        clips = folder.clips(split)
-        assert [clip.name for clip in clips] == NAMES[split] and {clip.fps for clip in clips} == {17}
-        for clip in clips: is_snippet(clip, official, split)
+    assert folder.classes == [name for _, name in TRAIN_IDS.values()] and folder.colors[13].tolist() == [0, 0, 142] and folder.fps == 17
 
 
-def is_snippet(clip, official, split):
-    "Assert that a clip is the snippet of 30 frames around a labelled one."
-    number = int(clip.name[-6:])
-    assert clip.frames == [f'{i:06d}' for i in range(30)]
-    assert clip.labelled == ([] if split == 'test' else [19])
-    published = path(official, 'leftImg8bit', split, clip.name, 'leftImg8bit.png')
-    assert (clip.frame(19) == read_image(published)).all()
-    for i in (0, 19, 29):
-        assert same_file(clip.files[i], frame_of(official, split, clip.name, number - 19 + i)), 'linked, not copied'
+@pytest.mark.parametrize('split', ['train', 'val', 'test'])
+def test_clips(official, tmp_path, split):
+    clips = convert(official, tmp_path/'clips').clips(split)
+    assert [clip.name for clip in clips] == NAMES[split] and {clip.fps for clip in clips} == {17}
+    for clip in clips:
+        number = int(clip.name[-6:])
+        assert clip.frames == [f'{i:06d}' for i in range(30)] and clip.labelled == ([] if split == 'test' else [19])
+        assert (clip.frame(19) == read_image(path(official, 'leftImg8bit', split, clip.name, 'leftImg8bit.png'))).all()
+        for i in (0, 19, 29):
+            assert same_file(clip.files[i], frame_of(official, split, clip.name, number - 19 + i)), 'linked, not copied'
 
 
 def test_labels_against_a_slow_loop(official, tmp_path):

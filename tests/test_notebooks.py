@@ -1,4 +1,4 @@
-"Every library and explore notebook runs from top to bottom, each in its own process, as nbdev_test does it (without cells marked slow)."
+"Every library and explore notebook runs from top to bottom, each in its own process, as nbdev_test does it."
 import os
 import re
 import subprocess
@@ -6,23 +6,25 @@ import sys
 from pathlib import Path
 
 import pytest
+import rules
 
 ROOT = Path(__file__).resolve().parents[1]
-ALONE = {'speed'}   # compare speeds
-UNDER_XDIST = 'PYTEST_XDIST_WORKER' in os.environ
+QUICK = re.compile(r'00_workspace|1_data/0[0-4]|2_motion|5_losses|6_metrics/0[012]|7_training/0[0-8]|8_paper/0[0-3]')   # of a few seconds each
 
 
 def notebooks():
-    "One parameter for each notebook; those that compare speeds are marked `alone` and refuse company."
-    paths = [*sorted((ROOT/'nbs').glob('[0-9]*.ipynb')), *sorted((ROOT/'nbs'/'explore').glob('*.ipynb'))]
-    alone = [pytest.mark.alone, pytest.mark.skipif(UNDER_XDIST, reason='compares speeds: run it by itself with `pytest -m alone`')]
-    return [pytest.param(path, id=path.stem, marks=alone if path.stem in ALONE else []) for path in paths]
+    "One parameter for each notebook; the long ones first, so that no core is idle at the end."
+    paths = [path for path in rules.notebooks(ROOT) if path.parent.name != 'experiments']
+    paths.sort(key=lambda path: bool(QUICK.search(str(path))))
+    for path in paths:
+        name = str(path.relative_to(ROOT/'nbs')).removesuffix('.ipynb')
+        yield pytest.param(path, id=name, marks=pytest.mark.quick if QUICK.search(name) else [])
 
 
 @pytest.mark.parametrize('notebook', notebooks())
 def test_notebook(notebook):
     name = notebook.relative_to(ROOT)
-    environment = os.environ if notebook.stem in ALONE else {**os.environ, 'OMP_NUM_THREADS': '1'}   # one core for each of two workers
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}   # one core for each of two workers
     done = subprocess.run([Path(sys.executable).parent/'nbdev_test', '--path', name, '--do_print'],
                           cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode == 0 and 'Success.' in done.stdout: return

@@ -21,6 +21,9 @@ def logit_distance(step):
     return (step.output.logits[:len(step.label)] - step.teacher.logits[:len(step.label)]).square().mean()
 '''),
     network=('networks/models.py', 'MODELS = {  # name → function of (num_classes, pretrained=…)\n', "    'dot': Dot,\n", '''
+from .segnet import SegNet
+
+
 class Dot(SegNet):
     "One convolution, and a classifier."
     def __init__(self, num_classes, pretrained=False):

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import yaml
 from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.quick
 
 
 def complain(rule, faults):
@@ -111,7 +113,7 @@ def test_counts_every_way():
 
 def test_ruff():
     "`ruff check` holds lines, names and the usual bugs."
-    done = subprocess.run([Path(__import__('sys').executable).parent/'ruff', 'check', '.'], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([Path(sys.executable).parent/'ruff', 'check', '.'], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
 
 
@@ -171,6 +173,12 @@ def committed(name):
     return done.stdout if done.returncode == 0 else (ROOT/name).read_text(encoding='utf-8')
 
 
+def said_in_prose(text):
+    "Numbers with an interval, and titles of claims, outside of tables."
+    prose = '\n'.join(line for line in text.splitlines() if not line.startswith('|'))
+    return re.findall(r'[+-]?\d+\.\d+ ± \d+\.\d+', prose) + re.findall(r'\[(Claims of .+?)\]', prose)
+
+
 def test_results_in_readme():
     "Every row and every number with an interval of the results in README.md stands, letter by letter, in a table under figures/."
     text = (ROOT/'README.md').read_text(encoding='utf-8')
@@ -179,8 +187,6 @@ def test_results_in_readme():
     files = [str(path.relative_to(ROOT)) for path in (ROOT/'figures').rglob('*.md') if path.name != 'README.md']
     backed = {line for name in files for line in committed(name).splitlines()}
     assert rows, 'README.md shows no results'
-    unbacked = [row for row in rows if row not in backed]
-    assert not unbacked, f'no file backs these rows of README.md: {unbacked}; copy them from {files}'
-    everything, prose = '\n'.join(backed), '\n'.join(line for line in results.splitlines() if not line.startswith('|'))
-    said = re.findall(r'[+-]?\d+\.\d+ ± \d+\.\d+', prose) + re.findall(r'\[(Claims of .+?)\]', prose)
-    assert not [text for text in said if text not in everything], 'say it as the files do'
+    assert set(rows) <= backed, f'no file backs these rows of README.md: {set(rows) - backed}; copy them from {files}'
+    missing = set(said_in_prose(results)) - {text for text in said_in_prose(results) if text in '\n'.join(backed)}
+    assert not missing, f'say it as the files do: {missing}'

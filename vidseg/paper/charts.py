@@ -123,8 +123,8 @@ def _finish(figure, result, height, top=105, below=''):
     return figure.update_layout(legend=dict(orientation='h', x=0, y=-50/height, yanchor='top', font_size=12))
 
 
-def _check(result, *names):
-    if result.name not in names: raise ValueError(f"this is a picture of {' or '.join(names)}, not of {result.name}")
+def _check(result, fits, needs):
+    if not fits: raise ValueError(f'this is a picture of a table with {needs}; {result.name} has none')
 
 
 def _place_names(figure, col, names, offsets, spots, colors, start):
@@ -147,7 +147,7 @@ def scatter(
 
     Raises `ValueError` for another table."""
     from plotly.subplots import make_subplots
-    _check(result, 'table_1')
+    _check(result, {'SF', 'PL'} <= set(result.shown), 'check marks')
     rows, marks, size = result.rows.set_index('scheme'), result.shown.set_index('Scheme'), np.array([369, 380])   # of a panel, px
     start = rows.against.dropna().iloc[0]
     family = {name: 'with PL' if marks.PL[name] else 'with SF' if marks.SF[name] else 'across frames' for name in rows.index}
@@ -224,34 +224,39 @@ def _dumbbell_panel(figure, row, col, kind, side, colors, middle, wide, share):
     figure.update_xaxes(range=[middle - wide/2, middle + wide/2], nticks=6, row=row, col=col, title=title)
 
 
+def _dumbbell_column(figure, col, kind, pairs, colors, share):
+    "A metric's panels, ours above the paper's, on the same scale."
+    limits = np.array([_extent(ends, ci95) for ends, _, ci95 in pairs])
+    wide = 1.2*np.nanmax(np.ptp(limits, axis=1)) or 1.
+    for row, middle in enumerate(np.nan_to_num(limits.mean(1)), 1):
+        _dumbbell_panel(figure, row, col, kind, pairs[row - 1], colors[row - 1], middle, wide, share)
+
+
 def dumbbells(
-    result:Table, # Table II, III, IV or VIII
+    result:Table, # one whose rows are compared, as Tables II, III, IV and VIII
 ): # plotly figure
     """One line for each compared pair of schemes, a column for each metric; above ours, below the paper's on the same scale.
 
     Raises `ValueError` for another table."""
     from plotly.subplots import make_subplots
-    _check(result, 'table_2', 'table_3', 'table_4', 'table_8')
-    compared = result.rows[result.rows.against.notna()]
+    compared = result.rows[result.rows.against.notna()] if 'against' in result.rows else []
+    _check(result, len(compared) and 'class' not in result.rows, 'rows that are compared')
     metrics = [metric for metric in result.metrics if METRICS[metric].compared]
     n, gap = len(compared), 115                                # gap between the panels, px
     share = .5 - .06*len(metrics)                              # half of what is left of a panel's width beside a text
-    theirs = '300VW-Mask' if result.name == 'table_8' else 'Cityscapes'
-    titles = [f"<b>ours: {result.made['world']}</b>", *['']*(len(metrics) - 1), f'<b>the paper: {theirs}</b> (same scale)']
-    figure = make_subplots(2, len(metrics), shared_yaxes=True, vertical_spacing=gap/(120*n + gap), horizontal_spacing=.04,
+    sides = ['', '_paper'] if result.paper else ['']           # ours, and where there are some the paper's
+    titles = [f"<b>ours: {result.made['world']}</b>", *['']*(len(metrics) - 1), f'<b>the paper: {result.paper}</b> (same scale)']
+    figure = make_subplots(len(sides), len(metrics), shared_yaxes=True, vertical_spacing=gap/(120*n + gap), horizontal_spacing=.04,
                            subplot_titles=titles)
     figure.for_each_annotation(lambda a: a.update(x=0, xanchor='left', font_size=13))
     for col, metric in enumerate(metrics, 1):
-        sides = [_pairs(result.rows, metric, end) for end in ('', '_paper')]
-        limits = np.array([_extent(ends, ci95) for ends, _, ci95 in sides])
-        wide = 1.2*np.nanmax(np.ptp(limits, axis=1)) or 1.
+        pairs = [_pairs(result.rows, metric, end) for end in sides]
         colors = compared[f'{metric}_verdict'].map(VERDICTS).fillna(VERDICTS['undecided']), ['#000000']*n
-        for row, middle in enumerate(np.nan_to_num(limits.mean(1)), 1):
-            _dumbbell_panel(figure, row, col, METRICS[metric], sides[row - 1], colors[row - 1], middle, wide, share)
+        _dumbbell_column(figure, col, METRICS[metric], pairs, colors, share)
     names = [f'{row.against}<br>→ {row.scheme}' for row in compared.itertuples()]
     figure.update_yaxes(tickvals=[-k for k in range(n)], ticktext=names, range=[.5 - n, .6], ticks='', showline=False)
     seen = set(compared[[f'{metric}_verdict' for metric in metrics]].to_numpy().ravel())
-    _legend(figure, {name: color for name, color in VERDICTS.items() if name in seen} | {'the paper': '#000000'})
+    _legend(figure, {name: color for name, color in VERDICTS.items() if name in seen} | ({'the paper': '#000000'} if result.paper else {}))
     return _finish(figure, result, 120*n + gap)
 
 # %% ../../nbs/8_paper/04_charts.ipynb #0dceab12
@@ -260,7 +265,7 @@ def class_dumbbells(
 ): # plotly figure
     "For every class a line from the baseline to each scheme, and the paper's (black). Raises `ValueError` for another table."
     from plotly.subplots import make_subplots
-    _check(result, 'table_6')
+    _check(result, 'class' in result.rows, 'classes')
     rows, classes = result.rows, list(result.rows['class'].unique())
     schemes = list(rows.scheme[rows.against.notna()].unique())
     colors = dict(zip(schemes, (COLORS['red'], COLORS['green'], COLORS['blue'])))
@@ -309,7 +314,7 @@ def forest(
 
     Raises `ValueError` for another table."""
     from plotly.subplots import make_subplots
-    _check(result, 'claims')
+    _check(result, 'claim' in result.rows, 'claims')
     found = result.rows[result.rows.verdict != 'not run']
     diamond = dict(size=9, symbol='diamond', color='white', line=dict(color='#000000', width=1.2))
     metrics = [metric for metric in dict.fromkeys(('tc', *METRICS)) if metric in set(found.metric)]

@@ -82,7 +82,7 @@ def refresh_notebook(
     notebook:str|Path,
     timeout:int=1800, # seconds that a cell may take
 ) -> bool: # whether it was executed
-    "Execute a notebook in its own folder and write its outputs into it, where its code has changed since that was done. Raises what a cell raises."
+    "Execute a notebook in place, where its code has changed since that was done. Raises what a cell raises."
     import nbformat
     from nbclient import NotebookClient
     notebook = Path(notebook)
@@ -90,9 +90,10 @@ def refresh_notebook(
     if content.metadata.get('executed') == digest: return False
     os.environ.setdefault('PLOTLY_RENDERER', 'plotly_mimetype+notebook_connected')
     with tempfile.TemporaryDirectory(prefix='vidseg-') as folder:
-        client = NotebookClient(content, timeout=timeout, kernel_name='python3', resources=dict(metadata=dict(path=str(notebook.parent))),
-                                config=_kernel_config(folder))
-        client.execute(extra_arguments=['--IPKernelApp.log_level=50'])
+        place = dict(metadata=dict(path=str(notebook.parent)))
+        client = NotebookClient(content, timeout=timeout, kernel_name='python3', resources=place, config=_kernel_config(folder),
+                                extra_arguments=['--IPKernelApp.log_level=50'])
+        client.execute()
     content.metadata['executed'] = digest
     with atomic_write(notebook, 'w') as file: nbformat.write(content, file)
     return True
@@ -105,7 +106,7 @@ def main(
     nbs = root()/'nbs'
     everything = sorted(path for path in nbs.rglob('*.ipynb') if not {'experiments', '.ipynb_checkpoints'} & set(path.parts))
     for path in map(Path, paths or sys.argv[1:] or everything):
-        print(f'{path.resolve().relative_to(root())}:', end=' ', flush=True)
+        print(f'{path.parent.name}/{path.name}:', end=' ', flush=True)
         print('executed' if refresh_notebook(path) else 'as it was', flush=True)
 
 

@@ -36,6 +36,7 @@ class Table:
     runs: pd.DataFrame   # a row a run: scheme, seed and the metrics
     made: dict           # provenance
     notes: list          # lines under the table
+    paper: str = ''      # the data set of the paper's numbers; none for a table of ours
 
     @property
     def markdown(self) -> str:
@@ -331,4 +332,5 @@ def table(
     number = name.removeprefix('table_').replace('_', ' ')
     title = f"Table {number}. {entry['title']} ({made['world']}, profile {experiment.profile})."
     runs = runs[['scheme', 'seed', *content.kept]]
-    return Table(name, title, pd.DataFrame(content.rows), content.shown, content.metrics, runs, made, notes)
+    theirs_on = entry.get('paper', '').rpartition(' on ')[2]
+    return Table(name, title, pd.DataFrame(content.rows), content.shown, content.metrics, runs, made, notes, theirs_on)

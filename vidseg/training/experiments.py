@@ -108,10 +108,10 @@ class Experiment:
         self.weights = {**content['weights'], **self.settings.get('weights', {})}
         self.schemes = {name: entry if isinstance(entry, dict) else dict(marks=entry) for name, entry in content['schemes'].items()}
         self.networks = {'student': {}, **self.settings.get('networks', {})}
-        asked = self.settings['tables']
+        asked = self._asked(content['tables'])
         tables = {name: content['tables'][name] for name in asked if name != 'claims'}
         self.tables = {name: table | dict(rows=_rows(table)) for name, table in tables.items()}
-        claims = content['claims'] if 'claims' in asked else []
+        claims = content['claims'] if self.settings.get('claims', 'claims' in asked) else []
         self.claims = [claim | dict(pairs=_pairs(claim)) for claim in claims if self._is_about(claim)]
 
     def _settings(self, content):
@@ -122,6 +122,11 @@ class Experiment:
         if self.data not in having:
             raise ValueError(f"profile '{self.profile}' has no data set '{self.data}'; it has {', '.join(having)}")
         return content['data_sets'][self.data]['profiles'][self.profile]
+
+    def _asked(self, tables):
+        "The tables that the profile lists, and those that list the profile."
+        own = [name for name, table in tables.items() if f'{self.data}/{self.profile}' in table.get('in', [])]
+        return [*self.settings['tables'], *own]
 
     def _is_about(self, claim):
         "Whether a claim is about this kind of data."

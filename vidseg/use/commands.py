@@ -45,8 +45,8 @@ def flow_video(
     return write_video(target, (colored(a, b) for a, b in pairs), fps=rate)
 
 # %% ../../nbs/9_use/06_commands.ipynb #e8a10002
-EXTRAS = dict(use=('av', 'onnx', 'onnxscript', 'onnxruntime', 'numba'),
-              notebooks=('papermill', 'nbformat', 'ipykernel', 'ipywidgets', 'anywidget', 'plotly'))  # extra of settings.ini → modules
+EXTRAS = dict(use=('av', 'onnx', 'onnxscript', 'onnxruntime'),
+              notebooks=('papermill', 'nbformat', 'ipykernel', 'ipywidgets', 'anywidget', 'plotly', 'pandas', 'scipy', 'numba'))  # extra of settings.ini → modules
 
 
 def missing_extra(

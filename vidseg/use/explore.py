@@ -133,7 +133,8 @@ class ClipExplorer(Explorer):
         self._measure(torch.stack([clip_flow(clip, i, i + 1, flow, root()/'data/flow') for i in range(T - 1)]))
         self._build_controls(T)
         self._build_plot(T)
-        self.assemble(control_row(self.play, self.frame, self.opacity, self.view), control_row(*self.legend), self.picture, self.caption, self.plot)
+        controls = control_row(self.play, self.frame, self.opacity, self.view)
+        self.assemble(controls, control_row(*self.legend), self.picture, self.caption, self.plot)
         self._draw()
 
     def _measure(self, flows):

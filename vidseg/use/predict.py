@@ -22,7 +22,7 @@ from ..data.pictures import overlay
 from ..keyframes.base import VideoNet
 from ..training.runs import Run
 from ..data.video import VIDEO_CODECS, video_frames, video_info, write_image, write_video
-from ..workspace import atomic_folder, pick_device, root
+from ..workspace import atomic_folder, pick_device
 
 # %% ../../nbs/9_use/01_predict.ipynb #65bad39f
 class _Wrapped(SegNet):
