@@ -24,8 +24,10 @@ EXPECTED = {'train': dict(clips=3, frames=367, labels=367), 'video': dict(clips=
 def names(part):
     "Frame names as published, with their two spellings (0001TP_006690, 0006R0_f00930)."
     if part == 'val': return [f'0016E5_{7959 + 2*i:05d}' for i in range(101)]
-    groups = [('0001TP_{:06d}', 62), ('0006R0_f{:05d}', 101), ('0016E5_{:05d}', 204)] if part == 'train' else \
-             [('0001TP_{:06d}', 62), ('Seq05VD_f{:05d}', 171)]
+    groups = dict(
+        train=[('0001TP_{:06d}', 62), ('0006R0_f{:05d}', 101), ('0016E5_{:05d}', 204)],
+        test=[('0001TP_{:06d}', 62), ('Seq05VD_f{:05d}', 171)],
+    )[part]
     return [name.format(30*i) for name, n in groups for i in range(n)]
 
 
@@ -55,13 +57,15 @@ def test_protocol(source, tmp_path):
     folder = camvid.convert(source, tmp_path/'camvid')
     assert folder.validate() == EXPECTED
     assert folder.classes[3] == 'Road' and folder.num_classes == 11 and folder.fps == 15
-    assert folder.clips('train')[0].fps == 1 and folder.clips('val')[0].fps == 15
-    assert [c.name for c in folder.clips('train')] == ['0001TP', '0006R0', '0016E5'] and folder.clips('train')[1].frames[1] == '000030'
+    train = folder.clips('train')
+    assert [clip.name for clip in train] == ['0001TP', '0006R0', '0016E5']
+    assert train[0].fps == 1 and train[1].frames[1] == '000030'
 
 
 def test_video_and_val(source, tmp_path):
     folder = camvid.convert(source, tmp_path/'camvid')
     video, val = folder.clips('video')[0], folder.clips('val')[0]
+    assert val.fps == 15
     assert video.frames + val.frames == [name[-5:].zfill(6) for name in names('val')], 'no frame is both trained on and tested on'
     assert not (video.path/'labels').exists()
     before = read_image(source/'valannot'/'0016E5_08059.png', color=False)
@@ -142,7 +146,8 @@ def test_real(tmp_path):
     assert ClipFolder(tmp_path/'camvid').validate() == EXPECTED
     val = folder.clips('val')[0]
     assert val.size == (180, 240)
-    mean = {name: np.argwhere(val.label(0) == i).mean(0)[0] for i, name in enumerate(folder.classes) if (val.label(0) == i).any()}
-    assert mean['Sky'] < mean['Building'] < mean['Road'], 'the order of the classes: sky is above, road below'
+    label = val.label(0)
+    row = {name: np.argwhere(label == i).mean(0)[0] for i, name in enumerate(folder.classes) if (label == i).any()}
+    assert row['Sky'] < row['Building'] < row['Road'], 'the order of the classes: sky is above, road below'
     whole = read_image(REAL/'val'/f'0016E5_{int(val.frames[0]):05d}.jpg').astype(float)
     assert np.abs(cv2.blur(whole, (2, 2), anchor=(0, 0))[::2, ::2] - val.frame(0)).max() <= 1

@@ -41,6 +41,12 @@ def run(root, *command, cpu=False, **options):
     return subprocess.run([str(word) for word in command], cwd=root, env=where, capture_output=True, text=True, **options)
 
 
+def start(root, command):
+    "A process that runs on, in a session of its own."
+    silent = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, cwd=root, env=environment(root), start_new_session=True, **silent)
+
+
 def training(every=200, before=''):
     "A command that trains, with a checkpoint every so many steps; `before`: code that comes first."
     return [sys.executable, '-c', 'import vidseg.training.pipeline as p, vidseg.training.runs as r\n'
@@ -61,7 +67,8 @@ def graph(*more, data='street'):
     "The command of the graph."
     triggers = ['--rerun-triggers', 'input', 'mtime', 'params']
     config = ['--config', 'profile=smoke', f'data={data}', 'seeds=1']
-    return [str(BIN/'snakemake'), '--snakefile', str(REPO/'Snakefile'), '--cores', '2', '--rerun-incomplete', '--nolock', *triggers, *more, *config]
+    command = [str(BIN/'snakemake'), '--snakefile', str(REPO/'Snakefile'), '--cores', '2', '--rerun-incomplete', '--nolock']
+    return [*command, *triggers, *more, *config]
 
 
 def snakemake(root, *more, data='street'): return run(root, *graph(*more, data=data))
@@ -94,7 +101,8 @@ def test_reproduce(root):
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     by_hand = run(root, BIN/'vidseg', 'run', 'evaluate', root/'runs'/'street-smoke'/'evaluate.ipynb', 'scheme=TL')
     assert by_hand.returncode == 0, by_hand.stderr
-    assert executed(root) == {path.stem for path in (REPO/'nbs'/'experiments').glob('*.ipynb')}, 'an experiment notebook is not in the graph'
+    templates = {path.stem for path in (REPO/'nbs'/'experiments').glob('*.ipynb')}
+    assert executed(root) == templates, 'an experiment notebook is not in the graph'
     figures, tables = root/'runs'/'smoke'/'figures', [f'table_{n}' for n in (1, 2, 3, 4, 5, 6, 7)]
     drawn = [f'figure_{n}' for n in (1, 2, 5, 6, 'latency')]
     names = {path.name for path in figures.iterdir()}
@@ -148,7 +156,7 @@ def begun(root, scheme):
 
 def interrupt(root, moment, has_come):
     "Start the graph, and kill it and all its jobs when a moment has come."
-    process = subprocess.Popen(graph(), cwd=root, env=environment(root), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = start(root, graph())
     deadline = time.monotonic() + 600
     while not has_come() and process.poll() is None and time.monotonic() < deadline: time.sleep(.01)
     assert process.poll() is None, f'the graph ended before it could be interrupted ({moment})'
@@ -158,16 +166,20 @@ def interrupt(root, moment, has_come):
 
 
 def test_interrupted_anywhere(root, tmp_path_factory):
-    """`kill -9` of the graph and all its jobs in the teacher's training, the pseudo labels, the student's training and its evaluation: the same table in the
-    end."""
+    "`kill -9` of the graph and all its jobs in every kind of job: the same table in the end."
     # complexity: asserts; the moments are functions of one line
     other = tmp_path_factory.mktemp('uninterrupted')
     shutil.copytree(root/'nbs', other/'nbs')
     for name in ('settings.ini', 'data_scripts'): (other/name).symlink_to(REPO/name)
 
     def unevaluated(): return any(run.state == 'there' and not run.metrics() for run in runs_of(root, 'PL+PF+MF+TL'))
-    moments = dict(teacher=lambda: begun(root, 'teacher+TL'), pseudo=lambda: list(root.glob('data/pseudo-*.partial')),
-                   critic=lambda: begun(root, 'SF+PF+MF+TL'), student=lambda: begun(root, 'PL+PF+MF+TL'), evaluation=unevaluated)
+    moments = dict(
+        teacher=lambda: begun(root, 'teacher+TL'),
+        pseudo=lambda: list(root.glob('data/pseudo-*.partial')),
+        critic=lambda: begun(root, 'SF+PF+MF+TL'),
+        student=lambda: begun(root, 'PL+PF+MF+TL'),
+        evaluation=unevaluated,
+    )
     tables = []
     for where, interruptions in ((other, {}), (root, moments)):
         change(where, small)
@@ -182,23 +194,24 @@ def test_interrupted_anywhere(root, tmp_path_factory):
 
 
 def test_killed_and_resumed(root):
-    """`kill -9` in the middle of a training, then the same command: the weights are those of an uninterrupted run, bit for bit. The log holds each step once,
-    at any time."""
+    "`kill -9` in the middle of a training, then the same command: the same weights, bit for bit. The log has each step once."
     # complexity: asserts, and one loop that waits
     prepare(root, 'train')
     assert run(root, *training(7)).returncode == 0
     reference, log = the_run(root).state_dict(), the_run(root).log_file.read_text()
     shutil.rmtree(root/'runs')
-    process = subprocess.Popen(training(7), cwd=root, env=environment(root), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = start(root, training(7))
     deadline, seen = time.monotonic() + 300, []
-    while not list(root.glob('runs/TL-s0-*/checkpoint-0000014')) and process.poll() is None and time.monotonic() < deadline:
+    def interrupted(): return list(root.glob('runs/TL-s0-*/checkpoint-0000014'))
+    while not interrupted() and process.poll() is None and time.monotonic() < deadline:
         if list(root.glob('runs/TL-s0-*/log.csv')): seen.append([row['step'] for row in the_run(root).log()])
         time.sleep(.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert the_run(root).state == 'begun', 'it was not interrupted'
     after_death = [row['step'] for row in the_run(root).log()]
-    assert all(steps == list(range(len(steps))) for steps in [*seen, after_death]) and len(after_death) >= 14, 'each step once, and what a checkpoint has'
+    assert all(steps == list(range(len(steps))) for steps in [*seen, after_death]), 'each step once'
+    assert len(after_death) >= 14, 'at least what the checkpoint has'
     assert run(root, *training(7)).returncode == 0
     resumed = the_run(root).state_dict()
     assert resumed.keys() == reference.keys() and all(torch.equal(resumed[k], reference[k]) for k in reference)
@@ -209,11 +222,12 @@ def test_killed_and_resumed(root):
 def test_two_processes(root):
     """Two processes give the loss curve of one, on the same global batch (dropout off: its masks are drawn per process).
 
-    In double precision, where equal means equal: in single precision, rounding errors grow a thousandfold a step at the start of a training."""
+    In double precision, where equal means equal: in single precision, rounding errors grow a thousandfold a step at first."""
     prepare(root, 'train')
     change(root, lambda smoke: smoke['networks']['teacher'].update(model=smoke['recipe']['model']))
     arguments = ['train', '--profile', 'smoke', '--scheme', 'PF+MF+TL', '--seed', '0', 'steps=5', 'dropout=0']
-    (root/'double.py').write_text(f'import torch\ntorch.set_default_dtype(torch.float64)\nfrom vidseg.use.commands import main\nmain({arguments})\n')
+    script = f'import torch\ntorch.set_default_dtype(torch.float64)\nfrom vidseg.use.commands import main\nmain({arguments})\n'
+    (root/'double.py').write_text(script)
     curves = []
     for processes, launcher in ((1, [sys.executable]), (2, [BIN/'torchrun', '--nproc_per_node', 2, '--master_port', 29517])):
         done = run(root, *launcher, 'double.py', cpu=True, timeout=600)
@@ -225,7 +239,8 @@ def test_two_processes(root):
     one, two = curves
     assert len(one) == len(two) == 5 and one.total.nunique() == 5
     for term in ('total', 'cross_entropy', 'temporal', 'pairwise_frame', 'multi_frame', 'multi_frame guard'):
-        assert (one[term] - two[term]).abs().max() < 1e-6*one[term].abs().max(), f'{term}:\n{one[term].tolist()}\n{two[term].tolist()}'
+        apart = (one[term] - two[term]).abs().max()
+        assert apart < 1e-6*one[term].abs().max(), f'{term}:\n{one[term].tolist()}\n{two[term].tolist()}'
 
 
 FULL_DISK = '''import resource, signal

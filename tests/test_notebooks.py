@@ -9,7 +9,8 @@ import pytest
 import rules
 
 ROOT = Path(__file__).resolve().parents[1]
-QUICK = re.compile(r'00_workspace|1_data/0[0-4]|2_motion|5_losses|6_metrics/0[012]|7_training/0[0-8]|8_paper/0[0-3]')   # of a few seconds each
+# of a few seconds each
+QUICK = re.compile(r'00_workspace|1_data/0[0-4]|2_motion|5_losses|6_metrics/0[012]|7_training/0[0-8]|8_paper/0[0-3]')
 
 
 def notebooks():

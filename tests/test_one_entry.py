@@ -1,6 +1,6 @@
-"""What CONTRIBUTING promises: each addition is one entry in one place, and the function it names. In a copy of the project each of them is made and used.
+"""What CONTRIBUTING promises: each addition is one entry in one place, and the function it names. In a copy each of them is made and used.
 
-The second task, depth per pixel, trains, resumes, is evaluated and stands in a table; `train`, `evaluate`, `plan` and the Snakefile do not know of it."""
+A second task, depth per pixel, trains, resumes, is evaluated and stands in a table; the loops, the plan and the graph do not know it."""
 import json
 import os
 import shutil
@@ -37,7 +37,8 @@ def still(src, dst):
     "Nothing moves."
     return torch.zeros(len(src), 2, *src.shape[2:])
 '''),
-    keyframe_method=('keyframes/models.py', 'KEYFRAME_METHODS = {  # name → class, made from a list of per-frame networks and options\n', "    'hold': Hold,\n", '''
+    keyframe_method=('keyframes/models.py', 'KEYFRAME_METHODS = {  # name → class, made from a list of per-frame networks and options\n',
+                     "    'hold': Hold,\n", '''
 class Hold(DeepFeatureFlow):
     "A key frame every third frame."
     def __init__(self, networks, interval=3, flow='dis'): super().__init__(networks, interval, flow)
@@ -53,7 +54,8 @@ class RoadShare(Measure):
 
     def compute(self): return dict(road=100*sum(self.shares)/len(self.shares))
 '''),
-    task=('training/tasks.py', 'TASKS = {\n', "    'depth': Task(depth_samples, DepthStep.of, class_map_network, walk_depth, dict(error=DepthError)),\n", '''
+    task=('training/tasks.py', 'TASKS = {\n',
+          "    'depth': Task(depth_samples, DepthStep.of, class_map_network, walk_depth, dict(error=DepthError)),\n", '''
 import torch
 from torch.utils.data import Dataset
 from ..data.street import StreetWorld
@@ -98,7 +100,8 @@ class DepthStep(Step):
 
 def walk_depth(model, clip, device='cpu', mirrored=False):
     "The depth in every frame, from its first score."
-    with torch.inference_mode(): yield Walk(clip, torch.cat([model(to_images([clip.frame(i)], device)).logits[:, 0].cpu() for i in range(len(clip))]))
+    frames = (to_images([clip.frame(i)], device) for i in range(len(clip)))
+    with torch.inference_mode(): yield Walk(clip, torch.cat([model(frame).logits[:, 0].cpu() for frame in frames]))
 
 
 class DepthError(Measure):
@@ -127,17 +130,23 @@ source, target = map(Path, sys.argv[1:3])
 assert (source/'official.txt').exists()
 for split, clips in (('train', 4), ('val', 2)): write_world(target, split, clips=clips, size=(32, 64), length=8, seed=3, gaps=(1,))
 '''
-CORRIDOR = dict(kind='corridor', title='a corridor', converter='data_scripts/corridor.py', paper=dict(tables=[]), profiles=dict(smoke=dict(
-    tables=[], claims=False, recipe=dict(model='pspnet_mobilenetv2_050', encoder_weights=None, steps=2, batch_size=2), evaluate=dict(split='val', flow='exact'))))
-TABLE = dict(title='One entry', rows=['baseline', 'dotted', 'TL'], against='baseline', metrics=['miou', 'road'], chart='dumbbells', columns=['method'],
-             says='A table of ours.', **{'in': ['street/smoke']})
-DEPTH_TABLE = dict(title='Depth', rows=['depth', 'depth-longer'], against='depth', metrics=['depth_error'], says='Another task.', **{'in': ['street/smoke']})
+SMALL = dict(model='pspnet_mobilenetv2_050', encoder_weights=None)
+CORRIDOR = dict(
+    kind='corridor', title='a corridor', converter='data_scripts/corridor.py', paper=dict(tables=[]),
+    profiles=dict(smoke=dict(tables=[], recipe=SMALL | dict(steps=2, batch_size=2), evaluate=dict(split='val', flow='exact'))))
+TABLE = {
+    'title': 'One entry', 'says': 'A table of ours.', 'in': ['street/smoke'], 'rows': ['baseline', 'dotted', 'TL'], 'against': 'baseline',
+    'metrics': ['miou', 'road'], 'columns': ['method'], 'chart': 'dumbbells'}
+DEPTH_TABLE = {
+    'title': 'Depth', 'says': 'Another task.', 'in': ['street/smoke'], 'rows': ['depth', 'depth-longer'], 'against': 'depth',
+    'metrics': ['depth_error']}
 SCHEMES = {
     'dotted': dict(marks=[], model='dot', encoder_weights=None),
-    'depth': dict(marks=[], task='depth', terms=dict(depth=1.), model='pspnet_mobilenetv2_050', encoder_weights=None),
-    'depth-longer': dict(marks=[], task='depth', terms=dict(depth=1.), model='pspnet_mobilenetv2_050', encoder_weights=None, steps=6),
+    'depth': dict(marks=[], task='depth', terms=dict(depth=1.), **SMALL),
+    'depth-longer': dict(marks=[], task='depth', terms=dict(depth=1.), steps=6, **SMALL),
 }
-CLAIM = dict(claim='More steps find the depth better', section='none', scheme='depth-longer', against='depth', metric='depth_error', falls=True)
+CLAIM = dict(claim='More steps find the depth better', section='none', scheme='depth-longer', against='depth',
+             metric='depth_error', falls=True)
 
 
 def plant(root, module, before, entry, function):
@@ -155,9 +164,10 @@ def project(tmp_path_factory):
     for name in ('vidseg', 'data_scripts'): shutil.copytree(REPO/name, root/name, ignore=shutil.ignore_patterns('__pycache__'))
     shutil.copytree(REPO/'nbs'/'experiments', root/'nbs'/'experiments')
     for name in ('settings.ini', 'Snakefile'): shutil.copy(REPO/name, root/name)
-    untouched = {name: (root/'vidseg'/'training'/name).read_bytes() for name in ('training.py', 'evaluation.py', 'plan.py', 'runs.py', 'pipeline.py')}
+    loops = [root/'vidseg'/'training'/f'{name}.py' for name in ('training', 'evaluation', 'plan', 'runs', 'pipeline')]
+    untouched = {path: path.read_bytes() for path in loops}
     for entry in ENTRIES.values(): plant(root, *entry)
-    assert all((root/'vidseg'/'training'/name).read_bytes() == content for name, content in untouched.items())
+    assert all(path.read_bytes() == content for path, content in untouched.items())
     (root/'data_scripts'/'corridor.py').write_text(CONVERTER)
     file = root/'nbs'/'experiments'/'experiments.yaml'
     content = yaml.safe_load(file.read_text(encoding='utf-8'))
@@ -173,7 +183,8 @@ def run(project, script):
     "What a script prints at its end, as JSON; it runs on the copy."
     environment = {**os.environ, 'VIDSEG_ROOT': str(project), 'PYTHONPATH': str(project), 'OMP_NUM_THREADS': '1'}
     start = 'import json\nfrom dataclasses import replace\nfrom vidseg.training import Experiment, Recipe, Run, Wanted, train\n'
-    done = subprocess.run([sys.executable, '-c', start + script], cwd=project, env=environment, capture_output=True, text=True, timeout=600)
+    command = [sys.executable, '-c', start + script]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -184,7 +195,8 @@ def test_loss_term(project):
 smoke = Experiment('smoke')
 from vidseg.training.pipeline import prepare_and_train
 teacher = prepare_and_train(smoke, 'baseline', 0, progress=False)
-recipe = replace(smoke.recipe('baseline'), name='distilled', teacher=f'runs/{teacher.name}', terms={'cross_entropy': 1., 'logit_distance': .1})
+terms = {'cross_entropy': 1., 'logit_distance': .1}
+recipe = replace(smoke.recipe('baseline'), name='distilled', teacher=f'runs/{teacher.name}', terms=terms)
 try: replace(recipe, teacher=None); refused = False
 except ValueError as error: refused = 'logit_distance needs a teacher' in str(error)
 log = Run(train(recipe, progress=False)).log()
@@ -254,7 +266,8 @@ command = [sys.executable if word == 'python' else word for word in jobs.all[0].
 subprocess.run(command, check=True)
 metrics = train_and_evaluate(corridor, 'baseline', [0], progress=False)
 print(json.dumps(dict(title=corridor.title, told=told, made=jobs.all[0].output, miou=metrics[0]['miou'])))''')
-    assert said['title'] == 'a corridor' and 'python data_scripts/corridor.py' in said['told'] and said['made'] == 'data/corridor' and said['miou'] >= 0
+    assert said['title'] == 'a corridor' and 'python data_scripts/corridor.py' in said['told']
+    assert said['made'] == 'data/corridor' and said['miou'] >= 0
 
 
 def test_second_task_and_claim(project):
@@ -291,7 +304,8 @@ smoke.claims = smoke.claims[-1:]
 claim = claims(smoke, [0]).iloc[0]
 from_plan = [row['run'].split('-s0')[0] for row in plan(smoke, [0])[0]]
 outputs = [job.output for job in Jobs(smoke, [0]).all]
-print(json.dumps(dict(begun=begun, same=same, step=resumed.provenance['resumed_from'], markdown=result.markdown, metrics=sorted(metrics[0]),
+step = resumed.provenance['resumed_from']
+print(json.dumps(dict(begun=begun, same=same, step=step, markdown=result.markdown, metrics=sorted(metrics[0]),
                       claimed=claim.claim, effect=claim.effect, planned=from_plan, outputs=outputs)))''')
     assert said['begun'] == 'begun' and said['same'] and said['step'] == 2
     assert 'depth_error' in said['metrics'] and 'miou' not in said['metrics'], 'its own measures, and no others'

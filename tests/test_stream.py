@@ -26,8 +26,9 @@ def peak(source, target):
     "The largest resident memory of the command, in MB."
     script = ('import resource, sys\nfrom vidseg.use.commands import main\nmain(sys.argv[1:])\n'
               'print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024)')
-    done = subprocess.run([sys.executable, '-c', script, 'segment', source, target, '--run', RUN], cwd=ROOT,
-                          env=os.environ | dict(OMP_NUM_THREADS='1'), capture_output=True, text=True)
+    command = [sys.executable, '-c', script, 'segment', source, target, '--run', RUN]
+    one_thread = os.environ | dict(OMP_NUM_THREADS='1')
+    done = subprocess.run(command, cwd=ROOT, env=one_thread, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return float(done.stdout.splitlines()[-1])
 

@@ -26,7 +26,9 @@ EXPECTED = {'train': dict(clips=5, frames=150, labels=150), 'val': dict(clips=1,
 def frames_of(split): return [f'{video}_{i:06d}' for video, first in STARTS[split] for i in range(first, first + 30)]
 
 
-def label_of(name, shape=SIZE): return np.roll(np.resize(np.arange(5), shape[0]*shape[1]), int(name[-3:])).reshape(shape).astype(np.uint8)
+def label_of(name, shape=SIZE):
+    ids = np.resize(np.arange(5), shape[0]*shape[1])
+    return np.roll(ids, int(name[-3:])).reshape(shape).astype(np.uint8)
 
 
 def put(source, name, shape=SIZE, label=None):
@@ -57,7 +59,9 @@ def source(official, tmp_path):
     return shutil.copytree(official, tmp_path/'300VW-Mask-Dataset')
 
 
-def convert(source, target=None, **options): return vw300.convert(source, target or source.parent/'clips', **dict(counts=COUNTS) | options)
+def convert(source, target=None, **options):
+    options = dict(counts=COUNTS) | options
+    return vw300.convert(source, target or source.parent/'clips', **options)
 
 
 def refused(source, kind=ValueError, **options):
@@ -102,22 +106,23 @@ def test_clips(official, tmp_path, split):
 
 def test_semi_supervised(official, tmp_path):
     folder = convert(official, tmp_path/'a', labelled=.4)
-    chosen, rest = ([clip.name for clip in folder.clips(split)] for split in ('train_40', 'train_rest'))
-    assert len(chosen) == 2 and sorted(chosen + rest) == NAMES['train'], 'every sequence is in one of them'
-    assert all(clip.labelled == [] for clip in folder.clips('train_rest')) and folder.clips('train_rest')[0].fps == 30
+    chosen, rest = folder.clips('train_40'), folder.clips('train_rest')
+    assert len(chosen) == 2 and sorted(clip.name for clip in chosen + rest) == NAMES['train'], 'every sequence is in one of them'
+    assert all(clip.labelled == [] for clip in rest) and rest[0].fps == 30
     train = {clip.name: clip for clip in folder.clips('train')}
-    for clip in folder.clips('train_40') + folder.clips('train_rest'): assert same_file(clip.files[7], train[clip.name].files[7])
-    assert (folder.clips('train_40')[0].label(7) == train[chosen[0]].label(7)).all()
-    assert len(train[rest[0]].labelled) == 30, 'train keeps the truth'
+    for clip in chosen + rest: assert same_file(clip.files[7], train[clip.name].files[7])
+    assert (chosen[0].label(7) == train[chosen[0].name].label(7)).all()
+    assert len(train[rest[0].name].labelled) == 30, 'train keeps the truth'
     assert '2 sequences, 0.4 of train, drawn with seed 0' in folder.info['splits']['train_40']['protocol']
     assert set(convert(official, tmp_path/'b', labelled=0).splits) == {'train', 'val', 'test'}
 
 
-def test_drawn_share():
+def test_drawing_the_labelled_ones():
     names = [f'{i:03}_000001' for i in range(619)]
-    assert [len(vw300.labelled_names(names, share)[1]) for share in (.1, '0.1', .2, 0)] == [62, 62, 124, 0]
-    assert set(vw300.labelled_names(names, .1)[1]) < set(vw300.labelled_names(names[::-1], .2)[1]), 'more labels, the same ones among them'
-    assert vw300.labelled_names(names, .1)[1][:3] == ['004_000001', '014_000001', '018_000001'], 'the same on every machine'
+    def drawn(share, names=names): return vw300.labelled_names(names, share)[1]
+    assert [len(drawn(share)) for share in (.1, '0.1', .2, 0)] == [62, 62, 124, 0]
+    assert set(drawn(.1)) < set(drawn(.2, names[::-1])), 'more labels, the same ones among them'
+    assert drawn(.1)[:3] == ['004_000001', '014_000001', '018_000001'], 'the same on every machine'
 
 
 def test_listed_sequences(source):

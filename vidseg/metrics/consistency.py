@@ -20,7 +20,10 @@ from .accuracy import LabelMetric, as_bytes, count_pairs, iou_per_class
 from ..motion.warp import warp
 
 # %% ../../nbs/6_metrics/02_consistency.ipynb #3c54e918
-def _warp_opencv(labels, flow, fill, add=int(cv2.__version__.split('.')[0]) >= 5):
+_OPENCV_5 = int(cv2.__version__.split('.')[0]) >= 5
+
+
+def _warp_opencv(labels, flow, fill, add=_OPENCV_5):
     "`warp_labels` on the CPU. OpenCV can `add` flow to position itself, but before version 5 it rounded the flow, not the sum."
     height, width = labels.shape[1:]
     columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]

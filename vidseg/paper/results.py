@@ -26,7 +26,7 @@ def interval(
     from scipy.stats import t
     values = pd.Series(list(values), dtype=float)
     mean, n = values.mean(skipna=False), len(values)
-    if n == 1: return mean, float('nan')
+    if n < 2: return mean, float('nan')
     return mean, t.ppf(.975, n - 1)*values.std(skipna=False)/n**.5
 
 

@@ -254,8 +254,8 @@ def _what_it_compares(entry, rows):
            '“Reproduced”: it lies on the better side of zero, as the paper claims; “not reproduced”: on the other; “undecided”: on both.')
     if 'paper' not in entry: return
     quoted = 'quoted' if any(row['group'] for row in entry['rows']) else '–'
-    yield (f"Columns marked “paper” are the paper's own ({entry['paper']}), in parentheses the same difference: compare effects, not levels. "
-           f"Rows with “{quoted}” were not run here: their numbers are the paper's.")
+    yield (f"Columns marked “paper” are the paper's own ({entry['paper']}), in parentheses the same difference: compare effects, "
+           f"not levels. Rows with “{quoted}” were not run here: their numbers are the paper's.")
     if entry.get('ranks'):
         yield ("Ranks: 1 is the best; R is the rank of the mean of a row's ranks, among the rows that were run here, "
                'and among the paper\'s own ("paper: R").')
@@ -332,5 +332,5 @@ def table(
     number = name.removeprefix('table_').replace('_', ' ')
     title = f"Table {number}. {entry['title']} ({made['world']}, profile {experiment.profile})."
     runs = runs[['scheme', 'seed', *content.kept]]
-    paper_data = entry.get('paper', '').rpartition(' on ')[2]
-    return Table(name, title, pd.DataFrame(content.rows), content.shown, content.metrics, runs, made, notes, paper_data)
+    theirs_on = entry.get('paper', '').rpartition(' on ')[2]
+    return Table(name, title, pd.DataFrame(content.rows), content.shown, content.metrics, runs, made, notes, theirs_on)

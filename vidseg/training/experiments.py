@@ -102,7 +102,7 @@ class Experiment:
         asked = self._asked(content['tables'])
         tables = {name: content['tables'][name] for name in asked if name != 'claims'}
         self.tables = {name: table | dict(rows=_rows(table)) for name, table in tables.items()}
-        claims = content['claims'] if 'claims' in asked else []
+        claims = content['claims'] if self.settings.get('claims', 'claims' in asked) else []
         self.claims = [claim | dict(pairs=_pairs(claim)) for claim in claims if self._is_about(claim)]
 
     def _settings(self, content):

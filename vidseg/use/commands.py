@@ -45,8 +45,9 @@ def flow_video(
     return write_video(target, (colored(a, b) for a, b in pairs), fps=rate)
 
 # %% ../../nbs/9_use/06_commands.ipynb #e8a10002
+# extra of settings.ini → modules
 EXTRAS = dict(use=('av', 'onnx', 'onnxscript', 'onnxruntime'),
-              notebooks=('papermill', 'nbformat', 'ipykernel', 'ipywidgets', 'anywidget', 'plotly', 'pandas', 'scipy', 'numba'))  # extra of settings.ini → modules
+              notebooks=('papermill', 'nbformat', 'ipykernel', 'ipywidgets', 'anywidget', 'plotly', 'pandas', 'scipy', 'numba'))
 
 
 def missing_extra(
@@ -125,7 +126,7 @@ def _run(notebook, output, settings):
         lacking = re.fullmatch(r"No module named '([\w.]+)'", str(error.evalue))
         why = lacking and missing_extra(lacking[1]) or (str(error.evalue).strip().splitlines() or [''])[0]
         partial = Path(output).with_suffix('.partial.ipynb')
-        raise SystemExit(f'{notebook}: {error.ename}: {why}\nthe notebook as far as it came: {partial}')
+        raise SystemExit(f'{notebook}: {error.ename}: {why}\nthe notebook as far as it came: {partial}') from None
 
 
 @_command('segment a video, frame by frame', _SOURCE,
@@ -218,6 +219,6 @@ def main(
     except KeyboardInterrupt: sys.exit(130)
     except ModuleNotFoundError as error:
         if not (says := missing_extra(error.name or '')): raise
-        raise SystemExit(f'vidseg {command}: {says}')
+        raise SystemExit(f'vidseg {command}: {says}') from None
     except (ValueError, TypeError, ArithmeticError, OSError) as error:
-        raise SystemExit(f'vidseg {command}: ' + ' '.join(str(error).split()))
+        raise SystemExit(f'vidseg {command}: ' + ' '.join(str(error).split())) from None
