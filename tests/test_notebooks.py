@@ -22,7 +22,7 @@ def notebooks():
         yield pytest.param(path, id=name, marks=pytest.mark.quick if QUICK.search(name) else [])
 
 
-@pytest.mark.parametrize('notebook', notebooks())
+@pytest.mark.parametrize('notebook', list(notebooks()))
 def test_notebook(notebook):
     name = notebook.relative_to(ROOT)
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}   # one core for each of two workers

@@ -23,7 +23,7 @@ def complain(rule, faults):
     if faults: pytest.fail('\n'.join([f'Not so: {rule.__doc__}', *(f'  {fault}' for fault in faults), rules.ADVICE[rule]]), pytrace=False)
 
 
-@pytest.mark.parametrize('rule', rules.ADVICE, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize('rule', list(rules.ADVICE), ids=lambda rule: rule.__name__)
 def test_rule(rule): complain(rule, list(rule(ROOT)))
 
 
