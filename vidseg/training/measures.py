@@ -7,6 +7,7 @@ __all__ = ['FED', 'CLASS_MAP_MEASURES', 'Metric', 'percent', 'Measure', 'Accurac
            'ImageAccuracy', 'Consistency', 'AgreementOverTime', 'Stability']
 
 # %% ../../nbs/7_training/05_measures.ipynb #measu002
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from ..metrics.accuracy import MeanIoU, PixelAccuracy
@@ -55,24 +56,26 @@ def percent(
     return 100*metric.compute().item() if metric.update_count else float('nan')
 
 
-class Measure:
+class Measure(ABC):
     "A measure of a run. A subclass says what it is `fed`, takes it in `update`, and gives its numbers in `compute`."
     fed = 'labels'    # one of `FED`
     option = None     # of `evaluate`: the measure is made where that is set; None: always
     metrics = {}      # number → `Metric`: how tables call and print it
+    kind = None       # of `torchmetrics.Metric` that `metric` is, of all classes; None where it needs none, or several
 
     def __init__(self,
         classes:list[str], # names, in the order of the class ids
     ):
         self.classes = classes
+        self.metric = self.kind and self._metric(self.kind)
 
+    @abstractmethod
     def update(self, walk:Walk):
         "One walk through a clip, or, of pairs, a piece of one."
-        raise NotImplementedError
 
+    @abstractmethod
     def compute(self) -> dict[str, float]:
         "The numbers, by name."
-        raise NotImplementedError
 
     def _metric(self, kind, *args):
         "A metric of all classes; every process that evaluates sees all of the data."
@@ -89,65 +92,51 @@ _PARTS = 'skin', 'eyes', 'outer mouth', 'inner mouth', 'background' # of a face
 
 class Accuracy(Measure):
     "mIoU, the IoU of every class, and of faces that of the parts without the background (section IV-D)."
+    kind = MeanIoU
     metrics = dict(
         miou=Metric('mIoU', compared=True),
         iou=Metric('IoU', compared=True),
         miou_parts=Metric('mIoU, parts', compared=True),
     ) | {f'iou/{part}': Metric(part.capitalize()) for part in _PARTS}
 
-    def __init__(self, classes):
-        super().__init__(classes)
-        self.miou = self._metric(MeanIoU)
-
-    def update(self, walk): self.miou.update(walk.pred[walk.clip.labelled], walk.labels)
+    def update(self, walk): self.metric.update(walk.pred[walk.clip.labelled], walk.labels)
 
     def compute(self):
-        result = dict(miou=percent(self.miou)) | self._by_class('iou', self.miou)
+        result = dict(miou=percent(self.metric)) | self._by_class('iou', self.metric)
         if 'background' in self.classes:
             parts = [c != 'background' for c in self.classes]
-            result['miou_parts'] = 100*self.miou.per_class()[parts].nanmean().item()
+            result['miou_parts'] = 100*self.metric.per_class()[parts].nanmean().item()
         return result
 
 
 class LabelledPixels(Measure):
     "Pixel accuracy."
+    kind = PixelAccuracy
     metrics = dict(pixel_accuracy=Metric('Pixel acc.'))
 
-    def __init__(self, classes):
-        super().__init__(classes)
-        self.accuracy = self._metric(PixelAccuracy)
+    def update(self, walk): self.metric.update(walk.pred[walk.clip.labelled], walk.labels)
 
-    def update(self, walk): self.accuracy.update(walk.pred[walk.clip.labelled], walk.labels)
-
-    def compute(self): return dict(pixel_accuracy=percent(self.accuracy))
+    def compute(self): return dict(pixel_accuracy=percent(self.metric))
 
 
 class MirroredAccuracy(Measure):
     "mIoU of predictions that are averaged with those of the mirrored frames: the paper's, at test time."
-    fed, option = 'mirrored', 'flip'
+    fed, option, kind = 'mirrored', 'flip', MeanIoU
     metrics = dict(miou_flip=Metric('mIoU, flip'))
 
-    def __init__(self, classes):
-        super().__init__(classes)
-        self.miou = self._metric(MeanIoU)
+    def update(self, walk): self.metric.update(walk.averaged[walk.clip.labelled], walk.labels)
 
-    def update(self, walk): self.miou.update(walk.averaged[walk.clip.labelled], walk.labels)
-
-    def compute(self): return dict(miou_flip=percent(self.miou))
+    def compute(self): return dict(miou_flip=percent(self.metric))
 
 
 class ImageAccuracy(Measure):
     "mIoU on single labelled images."
-    fed, option = 'images', 'images'
+    fed, option, kind = 'images', 'images', MeanIoU
     metrics = dict(images_miou=Metric('mIoU, images'))
 
-    def __init__(self, classes):
-        super().__init__(classes)
-        self.miou = self._metric(MeanIoU)
+    def update(self, walk): self.metric.update(walk.pred, walk.labels)
 
-    def update(self, walk): self.miou.update(walk.pred, walk.labels)
-
-    def compute(self): return dict(images_miou=percent(self.miou))
+    def compute(self): return dict(images_miou=percent(self.metric))
 
 
 class Consistency(Measure):
@@ -195,16 +184,12 @@ class AgreementOverTime(Measure):
 
 class Stability(Measure):
     "Tsb (Table IV), of every class, too; lower is better."
-    fed, option = 'video', 'stability'
+    fed, option, kind = 'video', 'stability', TemporalStability
     metrics = dict(tsb=Metric('Tsb', digits=4, better=-1, compared=True, unit=''))
 
-    def __init__(self, classes):
-        super().__init__(classes)
-        self.tsb = self._metric(TemporalStability)
+    def update(self, walk): self.metric.update(walk.pred)
 
-    def update(self, walk): self.tsb.update(walk.pred)
-
-    def compute(self): return dict(tsb=self.tsb.compute().item()) | self._by_class('tsb', self.tsb, factor=1)
+    def compute(self): return dict(tsb=self.metric.compute().item()) | self._by_class('tsb', self.metric, factor=1)
 
 
 CLASS_MAP_MEASURES = dict(
