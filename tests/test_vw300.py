@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidseg.data.video import read_image, write_image
+from vidseg.data.images import read_image, write_image
 from vidseg.workspace import root
 
 spec = importlib.util.spec_from_file_location('vw300', root()/'data_scripts'/'vw300.py')

@@ -5,18 +5,20 @@
 # %% auto #0
 __all__ = ['Clip', 'ClipFolder', 'read_video', 'write_clip', 'write_dataset_info', 'FaceWorld', 'colorize', 'grid', 'heat',
            'legend', 'overlay', 'to_image', 'StreetWorld', 'read_image', 'video_frames', 'video_info', 'write_image',
-           'write_video', 'WORLDS', 'write_world']
+           'write_video', 'Video', 'import_folder', 'WORLDS', 'write_world']
 
 # %% ../../nbs/1_data/00_room.ipynb #81b31327
 from .clips import Clip, ClipFolder, read_video, write_clip, write_dataset_info
 from .faces import FaceWorld
+from .folders import import_folder
 from .pictures import colorize, grid, heat, legend, overlay, to_image
 from .street import StreetWorld
-from .video import read_image, video_frames, video_info, write_image, write_video
+from .images import read_image, write_image
+from .video import Video, video_frames, video_info, write_video
 from .worlds import WORLDS, write_world
 
 _all_ = [
     'Clip', 'ClipFolder', 'read_video', 'write_clip', 'write_dataset_info', 'FaceWorld', 'colorize', 'grid', 'heat',
     'legend', 'overlay', 'to_image', 'StreetWorld', 'read_image', 'video_frames', 'video_info', 'write_image',
-    'write_video', 'WORLDS', 'write_world',
+    'write_video', 'Video', 'import_folder', 'WORLDS', 'write_world',
 ]

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.clips import Clip, write_dataset_info
-from ..data.video import write_image
+from ..data.images import write_image
 from ..metrics.accuracy import iou_per_class, joint_histogram
 from ..networks.batches import batch_by_batch
 from ..workspace import atomic_folder, atomic_write, link

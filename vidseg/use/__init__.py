@@ -9,7 +9,7 @@ __all__ = []
 from ..workspace import lazy_room
 
 _HOME = {name: module for module, names in dict(
-    predict='Segmenter distinct_colors segment wrap_network',
+    predict='Segmenter segment wrap_network',
     export='OnnxNetwork compare_runtimes export_onnx export_program load_onnx load_program load_segmenter',
     adapt='Adapted OwnVideo adapt label_video measure split_video',
     explore='ClipExplorer Explorer FlowExplorer SimilarityExplorer',

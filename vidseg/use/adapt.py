@@ -31,7 +31,8 @@ from .predict import Segmenter
 from ..training.pseudo import write_pseudo_labels
 from ..training.runs import Run
 from ..training.training import train
-from ..data.video import video_frames, video_info, write_image
+from ..data.images import write_image
+from ..data.video import Video
 from ..workspace import atomic_folder, root
 
 # %% ../../nbs/9_use/03_adapt.ipynb #94b4996d
@@ -66,22 +67,24 @@ def split_video(
     fps:float|None=None,   # lower frame rate to sample at
     max_frames:int|None=None,
     cut:float=.12,         # a change of the picture, mean over its pixels, 0..1, that is a cut to another shot
+    damaged:str='error',   # or 'skip': leave out what is damaged
 ) -> ClipFolder:
     """A video as a clip folder: of every shot a clip in each of the three splits.
 
     A shot that is too short for three frames in each is trained on as a whole.
-    Raises `ValueError` when no shot is long enough, and as `video_frames`; then nothing is left behind."""
+    Raises `ValueError` when no shot is long enough, and as `Video`; then nothing is left behind."""
     source, target = Path(source), Path(target)
     if not target.exists():
-        lengths = _shots(video_frames(source, fps, size, max_frames), cut)
+        video = Video(source, fps, size, max_frames, damaged)
+        lengths = _shots(video, cut)
         parts = [_divide(length, held_out, check) for length in lengths]
         if not any(last for *_, last in parts):
             raise ValueError(f'{source} has shots of {", ".join(map(str, lengths)) or 0} frames; held_out={held_out} and check={check} '
                              'leave no shot with three each to train on, to check and to measure on')
-        frames, n, rate = video_frames(source, fps, size, max_frames), 0, round(video_info(source, fps)[0], 3)
+        frames, n = iter(video), 0
         with atomic_folder(target) as folder:
-            write_dataset_info(folder, name=source.stem, classes=segmenter.classes, colors=segmenter.colors.tolist(), fps=rate,
-                               source=source.name)
+            write_dataset_info(folder, name=source.stem, classes=segmenter.classes, colors=segmenter.colors.tolist(),
+                               fps=round(video.fps, 3), source=source.name)
             for shot, counts in enumerate(parts):
                 for split, count in zip(PARTS, counts):
                     if count: write_clip(folder/split/f'{source.stem}-{shot:03}', itertools.islice(frames, count), start=n)
@@ -127,6 +130,7 @@ def label_video(
     max_frames:int|None=None,
     scales:tuple=(.75, 1., 1.25), # of test-time augmentation, as for `predict_tta`
     threshold:float=.5,      # pixels whose largest probability is lower stay unlabelled
+    damaged:str='error',     # or 'skip': leave out what is damaged
     progress:bool=True,
 ) -> OwnVideo:
     """Divide a video and let a network label it.
@@ -137,8 +141,8 @@ def label_video(
     file = source.stat() if source.exists() else None      # what is made from another video, or of the same name, lies elsewhere
     by_hand = sorted([n, np.asarray(label).tobytes().hex()] for n, label in labels.items())
     how = digest([weights, str(source.resolve()), file and [file.st_size, file.st_mtime_ns], held_out, check, size, fps, max_frames,
-                  list(scales), threshold, by_hand])
-    folder = split_video(source, target/f'clips-{how}', segmenter, held_out, check, size, fps, max_frames)
+                  list(scales), threshold, by_hand, damaged])
+    folder = split_video(source, target/f'clips-{how}', segmenter, held_out, check, size, fps, max_frames, damaged=damaged)
     clips = {part: folder.clips(part) for part in PARTS}
     where, pseudo = _check_labels(labels, clips['train']), {}
     for part, some in clips.items():
