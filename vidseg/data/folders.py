@@ -195,7 +195,7 @@ def import_folder(
     every = [(split, part) for split, parts in _divided(source, labels).items() for part in parts]
     if not every: raise ValueError(f'{source} holds no pictures and no videos')
     ids = _Ids([label for _, part in every for label in part.labels.values()], classes, ignore_index)
-    rate = round(min((Video(part.video, fps).fps for _, part in every if part.video), default=fps or 17), 3)
+    rate = _slowest([part.video for _, part in every if part.video], fps)
     with atomic_folder(target) as folder:
         write_dataset_info(folder, name=source.stem, classes=ids.names, colors=ids.colors or [], fps=rate, source=source.name)
         try:
@@ -204,6 +204,9 @@ def import_folder(
             ClipFolder(folder).validate()
         except ValueError as error: raise ValueError(str(error).replace(str(folder), str(target))) from None
     return ClipFolder(target), ids.rule
+
+
+def _slowest(videos, fps): return round(min((Video(video, fps).fps for video in videos), default=fps or 17), 3)
 
 
 def _divided(source, labels):

@@ -208,13 +208,15 @@ class Video:
 
     def _film(self):
         "(seconds, duration or None, picture) of a video file, all of one size."
-        size = None
+        size, said = None, False
         for n, (time, duration, frame, aspect) in enumerate(self._decoded()):
             image = displayed(frame, aspect)
             size = size or image.shape[:2]
             if image.shape[:2] != size:
                 was, now = ('×'.join(map(str, shape[:2])) for shape in (size, image.shape))
-                warnings.warn(f'{self.source}: the size changes at frame {n}, from {was} to {now}; scaled to the first', stacklevel=2)
+                text = f'{self.source}: the size changes at frame {n}, from {was} to {now}; scaled to the first'
+                if not said: warnings.warn(text, stacklevel=2)
+                said = True
                 image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
             yield time, duration, image
 
