@@ -81,20 +81,28 @@ class Wanted:
 _NOT_OF_A_RECIPE = 'marks', 'network', 'teacher', 'baseline', 'built_of' # what a scheme says besides fields of its recipe
 
 
+def _own_clips(data):
+    "A clip folder as it stands in recipes, relative to the root where it lies inside; None where there is none."
+    folder = (root()/data).resolve()
+    if not (folder/'dataset.json').is_file(): return None
+    return _inside(folder) if folder.is_relative_to(root()) else str(folder)
+
+
 class Experiment:
     """A profile of a data set: where its clips are, and the recipe of every scheme.
 
     A scheme is a name of `schemes`, or `scheme@network` with a name of the profile's `networks`: the same training of another network."""
     def __init__(self,
         profile:str='mini',              # 'smoke', 'demo', 'mini', 'gpu', 'paper'
-        data:str='street',               # a data set that has the profile: 'street', 'faces', 'camvid', 'cityscapes', 'vw300'
+        data:str='street',               # a data set that has the profile: 'street', 'faces', 'camvid', …; or a clip folder
         encoder_weights:str|None=None,   # instead of the profile's, e.g. a file with ImageNet weights
         file:str|Path|None=None,         # another experiments.yaml
     ):
         content = read_experiments(file)
-        self.profile, self.data, self.encoder_weights = profile, data, encoder_weights
+        self.own = None if data in content['data_sets'] else _own_clips(data)   # a clip folder that has no entry
+        self.profile, self.data, self.encoder_weights = profile, 'own' if self.own else data, encoder_weights
         self.settings = self._settings(content)
-        self.about = content['data_sets'][data]
+        self.about = content['data_sets'][self.data]
         self.marks = content['marks']
         self.weights = {**content['weights'], **self.settings.get('weights', {})}
         self.schemes = {name: entry if isinstance(entry, dict) else dict(marks=entry) for name, entry in content['schemes'].items()}
@@ -131,7 +139,7 @@ class Experiment:
     @property
     def title(self) -> str:
         "What the clips are, for people: a world says that it is synthetic."
-        return self.about['title']
+        return Path(self.own).name if self.own else self.about['title']
 
     def entry(self, scheme:str) -> dict: # marks, network, and where it has them teacher, method, … and fields of a recipe
         "What `experiments.yaml` says of a scheme. Raises `ValueError` for an unknown scheme or network."
@@ -162,6 +170,7 @@ class Experiment:
         if self.is_world:
             settings = digest([self.settings['world'], self.settings['splits']])
             return f'data/{self.data}-{self.profile}-w{self.world_seed(seed)}-{settings}'
+        if self.own: return self.own
         size = f"-{'x'.join(map(str, self.size))}" if self.size else ''
         return f'data/{self.data}{size}'
 
@@ -191,8 +200,8 @@ class Experiment:
         return ['python', self.about['converter'], source, self.folder(), *size]
 
     def how_to_get(self) -> str:
-        "The command of `convert`, for people."
-        return ' '.join(self.convert('<official folder>'))
+        "What makes the clip folder, for people."
+        return f'vidseg import <folder> {self.own}' if self.own else ' '.join(self.convert('<official folder>'))
 
     # What is compared
 
@@ -204,7 +213,7 @@ class Experiment:
         tuning = max(seeds, default=0) >= 100
         if tuning or not self.settings.get('committed'): folders = ['runs', self.profile, 'figures']
         else: folders = ['figures', self.profile] if self.profile != 'mini' else ['figures']
-        if self.data != 'street': folders.append(self.data)
+        if self.data != 'street': folders.append(self.title if self.own else self.data)
         return '/'.join(folders)
 
     def rows(self) -> list[dict]:

@@ -73,11 +73,12 @@ class LabelledFrames(Dataset):
         extra:list[Clip]|None=None,         # clips to draw from as well: pseudo labels
         extra_share:float=.5,               # of the draws, those from `extra`
     ):
-        "Raises `ValueError` when the clips have no such frame, or `extra` has other classes."
+        "Raises `ValueError` when the clips have no such frame, or several sizes and no crop, and when `extra` has other classes."
         self.seed = seed
         self.geometry = dict(crop=crop, scale=scale, flip=flip)
         self.share = 0 if extra is None else extra_share
         self.pools = [self._pool(some) for some in ([clips] if extra is None else [clips, extra])]
+        if crop is None: self._refuse_sizes()
         if extra is None: return
         ours, theirs = clips[0].folder, extra[0].folder
         if ours.classes != theirs.classes:
@@ -88,6 +89,13 @@ class LabelledFrames(Dataset):
         if pool := [(clip, i) for clip in clips for i in self.candidates(clip)]: return pool
         where = f' of {clips[0].path.parent}' if clips else ''
         raise ValueError(f'{self.__class__.__name__}: nothing to draw from in {len(clips)} clips{where}')
+
+    def _refuse_sizes(self):
+        "Raises `ValueError` where clips differ in size: whole frames of them make no batch."
+        clips = list(dict.fromkeys(clip for pool in self.pools for clip, _ in pool))
+        if other := next((clip for clip in clips if clip.size != clips[0].size), None):
+            first, second = (f'{clip.path} is {clip.size[0]}×{clip.size[1]}' for clip in (clips[0], other))
+            raise ValueError(f'{first}, {second}: clips of several sizes need a crop')
 
     def candidates(self, clip):
         "Numbers of the frames of a clip that may be drawn."
