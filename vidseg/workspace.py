@@ -37,10 +37,10 @@ class DiskFull(OSError):
 
 
 def _is_full(error, folder):
-    "Whether an error means that a disk is full. Some libraries give no number: '80 requested and 0 written'."
+    "Whether an error means that a disk is full. Some libraries give no number of the system's: '80 requested and 0 written'."
     number = getattr(error, 'errno', None)
-    if number in (errno.ENOSPC, errno.EDQUOT): return True
-    return number is None and isinstance(error, OSError) and folder.is_dir() and shutil.disk_usage(folder).free < 2**16
+    if number in errno.errorcode: return number in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, (OSError, RuntimeError)) and folder.is_dir() and shutil.disk_usage(folder).free < 2**16
 
 
 @contextlib.contextmanager

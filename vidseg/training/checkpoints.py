@@ -161,7 +161,7 @@ def check_checkpoint(
     except (FileNotFoundError, NotADirectoryError):
         raise Damaged(f'it has no {_MANIFEST}: it is cut, or of an earlier version') from None
     for name, value in about.items():
-        if said.get(name) != value: raise Damaged(f'its {name} is {said.get(name)}, not {value}')
+        if said.get(name) != value: raise Damaged(f'{_MANIFEST} says that its {name} is {said.get(name)}, not {value}')
     for name, expected in files.items(): check_file(folder/Path(name).name, expected)
     return said
 

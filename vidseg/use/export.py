@@ -110,7 +110,7 @@ _ALLOWED = dict( # what may stand under a key of its JSON
     use_pickle=r'False',
     path_name=r'(weight|tensor)_\d+',
     target=r'(_operator|math|torch\.ops\.aten)\.\w+(\.\w+)?|torch\.sym_\w+',
-    expr_str=r"(Symbol\('\w+'|Float\('[\d.e+-]+'|[A-Z]\w*(?=\()|[a-z]+=(True|False|\d+)|true|false|-?\d+|[(), ])*",
+    expr_str=r"(Symbol\('\w+'|Float\('[\d.e+-]+'|[A-Z]\w*(?=\()|[a-z]+=(True|False|\d+)|true|false|-?\d++|[(), ])*",
 )
 
 
@@ -148,10 +148,11 @@ def load_program(
     The guards of `torch.export` also ask whether cutting off the border was idle at the size that was traced, which says nothing about the
     result: they are left out."""
     content = Path(path).read_bytes()
-    try: why = _unsafe(content)
+    try:
+        why = _unsafe(content)
+        if not why: return torch.export.load(io.BytesIO(content)).module(check_guards=False)
     except Exception as error: why = f'it is damaged, or holds more than tensors ({type(error).__name__})'
-    if why: raise ValueError(f'{path} is no program as `export_program` writes it: {why}')
-    return torch.export.load(io.BytesIO(content)).module(check_guards=False)
+    raise ValueError(f'{path} is no program as `export_program` writes it: {why}')
 
 
 def export_onnx(
