@@ -183,6 +183,7 @@ READ = {
 @pytest.mark.parametrize('way', WAYS)
 def test_harmed_run(way, root, tmp_path):
     "Any file of a finished run missing, cut, altered or of another run: named in a line by whoever reads it. Metrics of others are none."
+    # complexity: asserts, on files that are put back one by one
     shutil.copytree(root/'finished', tmp_path/'run')
     shutil.copytree(root/'finished', tmp_path/'other')
     other, run = Run(tmp_path/'other'), Run(tmp_path/'run')
@@ -393,6 +394,7 @@ def full(tmp_path):
 
 def test_full_disk_is_called_that(full, root, run):
     "Flow cache, world, video, figure, run, checkpoint: a full disk is called that, and nothing is left behind."
+    # complexity: asserts; what is written are functions of one line
     from plotly.graph_objects import Figure
     from vidseg.paper.charts import save_figure
     chance = np.random.default_rng(0)
@@ -442,64 +444,95 @@ def refused(read):
         except (ValueError, OSError) as error: assert '\n' not in str(error), error
 
 
-def test_no_file_runs_code(run, root, tmp_path):
-    "A pickle that would create a file, in each file of a checkpoint, a run, a weights file, a flow cache and a .pt2: it is never read."
+@pytest.fixture
+def marker(tmp_path):
+    "The file that a bomb creates; that it does is made sure of, and that none went off."
     marker = tmp_path/'marker'
     pickle.loads(bombs(marker)[0])
     assert marker.exists(), 'the bomb is one'
     marker.unlink()
-    shutil.copytree(root/'finished', tmp_path/'finished')
-    program = export_program(run.model() if run.state == 'there' else Run(root/'finished').model(), tmp_path/'network.pt2')
-    members = {name: zipfile.ZipFile(program).read(name) for name in zipfile.ZipFile(program).namelist()}
-    frames = np.zeros((2, 32, 32, 3), np.uint8)
-    cache = FlowCache(tmp_path/'cache')
+    yield marker
+    assert not marker.exists()
+
+
+def test_checkpoint_runs_no_code(run, marker, root):
+    "A pickle that would create a file in every file of a checkpoint, also with digests that are right."
     for bomb in bombs(marker):
         for path in run.checkpoints():
             for file in path.iterdir(): file.write_bytes(bomb)
         assert refused(lambda: run.last_checkpoint()) is None
-        for path in run.checkpoints():          # with digests that are right
+        for path in run.checkpoints():
             (path/'manifest.json').unlink()
-            write_manifest(path/'manifest.json', [*path.iterdir()], step=int(path.name[-7:]), of=run.name, start=None)
+            about = dict(step=int(path.name[-7:]), of=run.name, start=None)
+            write_manifest(path/'manifest.json', [*path.iterdir()], **about)
         refused(lambda: train(TINY, progress=False))
         shutil.rmtree(run.folder)
         shutil.copytree(root/'interrupted', run.folder)
+
+
+def test_run_runs_no_code(marker, root, tmp_path):
+    "… in every file of a finished run, one by one and all together."
+    shutil.copytree(root/'finished', tmp_path/'finished')
+    run = Run(tmp_path/'finished')
+    for bomb in bombs(marker):
         for name, read in READ.items():
-            (tmp_path/'finished'/name).write_bytes(bomb)
-            assert refused(lambda read=read: read(Run(tmp_path/'finished'))) is None
-            shutil.copy(root/'finished'/name, tmp_path/'finished'/name)
-        for name in ('run.json', 'metrics.json', 'latency.json'): (tmp_path/'finished'/name).write_bytes(bomb)
-        for read in (Run.model, Run.metrics, lambda run: run.latency):
-            assert refused(lambda read=read: read(Run(tmp_path/'finished'))) is None
-        (tmp_path/'finished'/'run.json').write_bytes((root/'finished'/'run.json').read_bytes())
+            (run.folder/name).write_bytes(bomb)
+            assert refused(lambda read=read: read(Run(run.folder))) is None
+            shutil.copy(root/'finished'/name, run.folder/name)
+    for bomb in bombs(marker):
+        for name in (*READ, 'metrics.json', 'latency.json'): (run.folder/name).write_bytes(bomb)
+        for read in (*READ.values(), Run.metrics, lambda run: run.latency):
+            assert refused(lambda read=read: read(Run(run.folder))) is None
+
+
+def test_weights_and_flows_run_no_code(marker, root, tmp_path):
+    "… in a weights file of each kind, and in a flow cache, which is estimated anew."
+    frames, cache = np.zeros((2, 32, 32, 3), np.uint8), FlowCache(tmp_path/'cache')
+    network = Run(root/'finished').model()
+    for bomb in bombs(marker):
         for suffix in ('.safetensors', '.pt', '.pth'):
             (tmp_path/f'weights{suffix}').write_bytes(bomb)
-            for read in (read_weights, lambda file: load_network(Run(root/'finished').model(), file)):
+            for read in (read_weights, lambda file: load_network(network, file)):
                 assert refused(lambda read=read, suffix=suffix: read(tmp_path/f'weights{suffix}')) is None
         cache(*frames)
         cache.path(*frames).write_bytes(bomb)
-        assert cache(*frames).shape == (2, 32, 32), 'estimated anew'
-        for name in [name for name in members if not re.search(r'weight_[1-9]', name)]:
-            with zipfile.ZipFile(program, 'w') as archive:
-                for other, content in members.items(): archive.writestr(other, bomb if other == name else content)
+        assert cache(*frames).shape == (2, 32, 32)
+
+
+def members_of(program):
+    "Member name → content."
+    with zipfile.ZipFile(program) as archive: return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write_members(program, members):
+    with zipfile.ZipFile(program, 'w') as archive:
+        for name, content in members.items(): archive.writestr(name, content)
+
+
+def test_program_runs_no_code(marker, root, tmp_path):
+    "… in the members of a .pt2, and in its place."
+    program = export_program(Run(root/'finished').model(), tmp_path/'network.pt2')
+    members = members_of(program)
+    read = [name for name in members if name.endswith(('.pt', '.json'))]
+    others = [name for name in members if not re.search(r'weight_[1-9]|\.pt$|\.json$', name)]
+    for bomb, names in zip(bombs(marker), ([*read, *others], read, read)):
+        for name in names:
+            write_members(program, members | {name: bomb})
             refused(lambda: load_program(program))
         program.write_bytes(bomb)
         assert refused(lambda: load_program(program)) is None
-        assert not marker.exists()
 
 
-def test_every_bomb_in_a_program(root, tmp_path):
+def test_program_that_asks_for_a_pickle(marker, root, tmp_path):
     "A program that says a weight is a pickle is refused; `torch.export.load` alone would run it."
-    marker, program = tmp_path/'marker', export_program(Run(root/'finished').model(), tmp_path/'network.pt2')
-    members = {name: zipfile.ZipFile(program).read(name) for name in zipfile.ZipFile(program).namelist()}
-    config = 'archive/data/weights/model_weights_config.json'
+    program = export_program(Run(root/'finished').model(), tmp_path/'network.pt2')
+    members, config = members_of(program), 'archive/data/weights/model_weights_config.json'
     said = json.loads(members[config])
     first = next(iter(said['config'].values()))
     first['use_pickle'] = True
-    members |= {config: json.dumps(said).encode(), f"archive/data/weights/{first['path_name']}": bombs(marker)[1]}
-    with zipfile.ZipFile(program, 'w') as archive:
-        for name, content in members.items(): archive.writestr(name, content)
+    asks = {config: json.dumps(said).encode(), f"archive/data/weights/{first['path_name']}": bombs(marker)[1]}
+    write_members(program, members | asks)
     with pytest.raises(ValueError, match='use_pickle True'): load_program(program)
-    assert not marker.exists()
 
 
 @pytest.mark.quick
