@@ -246,9 +246,9 @@ def test_two_processes(root):
 FULL_DISK = '''import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 keep = r.Run.save_checkpoint
-def save(run, step, accelerator):  # from step 10 on no file grows beyond 300 kB
+def save(run, step, *rest, **about):  # from step 10 on no file grows beyond 300 kB
     if step == 10: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
-    keep(run, step, accelerator)
+    keep(run, step, *rest, **about)
 r.Run.save_checkpoint = save'''
 
 

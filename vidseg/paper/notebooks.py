@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ..workspace import atomic_write, root
+from ..workspace import atomic_write, name_full_disk, root
 
 # %% ../../nbs/8_paper/08_notebooks.ipynb #7d16ea3b
 class _Ticker:
@@ -41,6 +41,12 @@ def _kernel_config(folder):
     return Config(KernelManager=dict(transport='ipc' if sockets else 'tcp', connection_file=str(Path(folder)/'kernel.json')))
 
 
+_KERNEL = [
+    '--IPKernelApp.log_level=50', # its own chatter
+    '--IPKernelApp.exec_lines=from vidseg.workspace import end_with_parent; end_with_parent()', # killed, one leaves no work behind
+]
+
+
 def run_notebook(
     notebook:str,        # name under `nbs/experiments`, e.g. 'train'
     output:str|Path,     # the executed notebook
@@ -60,11 +66,10 @@ def run_notebook(
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_suffix('.partial.ipynb')
     os.environ.setdefault('PLOTLY_RENDERER', 'plotly_mimetype+notebook_connected') # no copy of plotly.js in every notebook
-    with tempfile.TemporaryDirectory(prefix='vidseg-') as folder:
-        quiet = ['--IPKernelApp.log_level=50']                                     # the kernel's own chatter
+    with tempfile.TemporaryDirectory(prefix='vidseg-') as folder, name_full_disk(partial):
         papermill.execute_notebook(str(source), str(partial), parameters=parameters, progress_bar=False, cwd=str(root()),
                                    kernel_name='python3', stdout_file=sys.stdout, stderr_file=_Ticker(sys.stderr),
-                                   config=_kernel_config(folder), extra_arguments=quiet)
+                                   config=_kernel_config(folder), extra_arguments=_KERNEL)
     os.replace(partial, output)
     return output
 
@@ -92,7 +97,7 @@ def refresh_notebook(
     with tempfile.TemporaryDirectory(prefix='vidseg-') as folder:
         place = dict(metadata=dict(path=str(notebook.parent)))
         client = NotebookClient(content, timeout=timeout, kernel_name='python3', resources=place, config=_kernel_config(folder),
-                                store_widget_state=False, extra_arguments=['--IPKernelApp.log_level=50'])
+                                store_widget_state=False, extra_arguments=_KERNEL)
         client.execute()
     content.metadata['executed'] = digest
     with atomic_write(notebook, 'w') as file: nbformat.write(content, file)

@@ -88,7 +88,7 @@ def evaluate(
     device:str|None=None,      # as for `pick_device`
     flow_cache:str|Path|None='data/flow', # where estimated flows are kept, relative to the root
     progress:bool=True,
-) -> dict: # the numbers of the task's measures, parameters, and what was evaluated
+) -> dict: # the numbers of the task's measures, parameters, what was evaluated, and the digest of the weights
     """Evaluate a run and keep the numbers in its folder, named after data set and split where these are not the run's own.
 
     The numbers are percentages (miou, tc, iou/<class>, …); key_drop is in points of TC, tsb as in Table IV.
@@ -108,5 +108,4 @@ def evaluate(
     for clip, feeds in bar: _walk_through(task, model, clip, feeds, measures, device, flow, cache)
     numbers = {name: x for measure in measures for name, x in measure.compute().items()}
     numbers |= dict(parameters=count_parameters(model)) | settings
-    run.write_metrics(numbers, folder.name if data or split != 'val' else None, split)
-    return numbers
+    return run.write_metrics(numbers, folder.name if data or split != 'val' else None, split)

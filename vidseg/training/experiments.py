@@ -14,7 +14,7 @@ import yaml
 from .recipe import Recipe, digest
 from .runs import Run
 from .terms import TERMS
-from ..workspace import root
+from ..workspace import one_maker, root
 
 # %% ../../nbs/7_training/08_experiments.ipynb #048c91cf
 def read_experiments(
@@ -192,7 +192,8 @@ class Experiment:
         if split not in self.splits():
             raise ValueError(f"profile '{self.profile}' has no split '{split}' of '{self.data}'; it has {', '.join(self.splits())}")
         settings = self.settings['world'] | self.settings['splits'][split]
-        return write_world(folder.parent, split, seed=self.world_seed(seed), **settings)
+        with one_maker(folder.parent):
+            return folder if folder.is_dir() else write_world(folder.parent, split, seed=self.world_seed(seed), **settings)
 
     def convert(self, source:str) -> list[str]: # a command, word by word
         "What makes the clip folder of a real data set from its official download."

@@ -19,6 +19,7 @@ from .experiments import Experiment, Wanted
 from .pseudo import write_pseudo_labels
 from .recipe import Recipe
 from .runs import Run
+from .start import find_start
 from .training import train
 from ..workspace import pick_device, provenance, root
 
@@ -29,7 +30,7 @@ def evaluate_scheme(
     seed:int,
     **options, # of `evaluate`: device, progress
 ) -> dict: # the metrics
-    "The metrics of a finished run; made when they are missing or were made with other settings than `experiments.yaml` has now."
+    "The metrics of a finished run; made when they are missing, of other weights, or of other settings than `experiments.yaml` has now."
     run, settings = Run.of(experiment.recipe(scheme, seed)), experiment.evaluation(scheme)
     metrics = run.metrics()
     if metrics and all(metrics.get(name) == value for name, value in settings.items()): return metrics
@@ -95,11 +96,12 @@ def make_run(
     from accelerate.utils import parse_flag_from_env
     recipe = recipe or experiment.recipe_of(wanted)
     state = PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU'))
-    if Run.of(recipe).state == 'there': return recipe.folder
+    if Run.of(recipe).state == 'there': return train(recipe)
+    if recipe.start: find_start(recipe)
     with state.main_process_first():
         for split in dict.fromkeys([recipe.split, recipe.video or recipe.split]): experiment.prepare(split, wanted.seed)
     for needed in experiment.needs(wanted):
-        of_no_use = needed.pretraining and recipe.encoder_weights != experiment.recipe_of(wanted).encoder_weights
+        of_no_use = needed.pretraining and (recipe.start or recipe.encoder_weights != experiment.recipe_of(wanted).encoder_weights)
         if not of_no_use: make_run(experiment, needed, **options)
     if recipe.teacher:
         teacher = experiment.teacher(wanted.scheme)
@@ -119,7 +121,7 @@ def prepare_and_train(
     """Train a scheme, or go on with it; what it needs is made first where it is not there yet: its clips, the pretrained encoder it starts
     from, its teacher, that teacher's pseudo labels, the networks that a keyframe method is built of.
 
-    Raises `ValueError` for a teacher that is no better than the baseline."""
+    Raises `ValueError` for a teacher that is no better than the baseline, `FileNotFoundError` for a start that is not there."""
     return make_run(experiment, Wanted(scheme, seed), recipe, **options)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from .experiments import PSEUDO, Experiment, Wanted
 from .recipe import digest
 from .runs import Run
+from .start import find_start
 from ..workspace import root
 
 # %% ../../nbs/7_training/12_plan.ipynb #plan0004
@@ -42,6 +43,9 @@ def _splits(experiment, recipe):
 def _missing(experiment, wanted, recipe):
     "What has to be provided before a run can be made, in words."
     from vidseg.motion.flow import FLOW_METHODS
+    if recipe.start:
+        try: find_start(recipe)
+        except FileNotFoundError as error: yield str(error)
     if recipe.flow not in (*FLOW_METHODS, 'exact'):
         yield f"flow method '{recipe.flow}' of {wanted.scheme}: known are {', '.join(FLOW_METHODS)}, exact"
     if experiment.is_world: return

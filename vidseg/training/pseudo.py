@@ -20,7 +20,7 @@ from ..data.clips import Clip, write_dataset_info
 from ..data.images import write_image
 from ..metrics.accuracy import iou_per_class, joint_histogram
 from ..networks.batches import batch_by_batch
-from ..workspace import atomic_folder, atomic_write, link
+from ..workspace import atomic_folder, atomic_write, link, one_maker
 
 # %% ../../nbs/7_training/09_pseudo.ipynb #c17c014b
 @torch.inference_mode()
@@ -83,23 +83,25 @@ def write_pseudo_labels(
     if target.exists(): return target
     if not clips: raise ValueError(f'{target.name}: there is no unlabelled video to label')
     if not 0 <= threshold <= 1: raise ValueError(f'threshold is {threshold}, must be from 0 to 1')
-    source = clips[0].folder
-    made_by |= dict(source=source.name, split=clips[0].split, scales=list(scales), flip=flip, threshold=threshold, every=every)
-    partial = _begun(target.with_name(target.name + '.partial'), made_by)
-    model = model.eval().to(device)
+    with one_maker(target):
+        if target.exists(): return target                 # while we waited
+        source = clips[0].folder
+        made_by |= dict(source=source.name, split=clips[0].split, scales=list(scales), flip=flip, threshold=threshold, every=every)
+        partial = _begun(target.with_name(target.name + '.partial'), made_by)
+        model = model.eval().to(device)
 
-    def probabilities(image): return predict_tta(model, image, scales, flip)
+        def probabilities(image): return predict_tta(model, image, scales, flip)
 
-    def label(clip, folder): return _label_clip(probabilities, clip, folder, threshold, every, device, batch_size)
+        def label(clip, folder): return _label_clip(probabilities, clip, folder, threshold, every, device, batch_size)
 
-    bar = tqdm(clips, desc='pseudo labels', unit='clip', mininterval=1, disable=not progress)
-    per_clip = [_write_clip(clip, partial/'pseudo'/clip.name, label) for clip in bar]
-    kept, pixels = (sum(counts[key] for counts in per_clip) for key in ('kept', 'pixels'))
-    confusion = torch.tensor([counts['confusion'] for counts in per_clip]).sum(0)
-    found = quality(confusion, kept/pixels, source.classes)
-    about = dict(name=source.name, classes=source.classes, colors=source.colors.tolist(), fps=clips[0].fps)
-    write_dataset_info(partial, **about, pseudo_labels=made_by, quality=found)
-    os.rename(partial, target)
+        bar = tqdm(clips, desc='pseudo labels', unit='clip', mininterval=1, disable=not progress)
+        per_clip = [_write_clip(clip, partial/'pseudo'/clip.name, label) for clip in bar]
+        kept, pixels = (sum(counts[key] for counts in per_clip) for key in ('kept', 'pixels'))
+        confusion = torch.tensor([counts['confusion'] for counts in per_clip]).sum(0)
+        found = quality(confusion, kept/pixels, source.classes)
+        about = dict(name=source.name, classes=source.classes, colors=source.colors.tolist(), fps=clips[0].fps)
+        write_dataset_info(partial, **about, pseudo_labels=made_by, quality=found)
+        os.rename(partial, target)
     return target
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from .terms import TERMS
-from ..workspace import atomic_write, root
+from ..workspace import atomic_write, file_digest, root
 
 # %% ../../nbs/7_training/02_recipe.ipynb #f9ec5258
 def digest(
@@ -22,7 +22,7 @@ def digest(
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
-_LATER = dict(optimizer='sgd', task='class_maps')  # fields that a recipe did not have from the beginning, with their defaults
+_LATER = dict(optimizer='sgd', task='class_maps', start=None)  # fields that a recipe did not have from the beginning, with their defaults
 _OLD_NAMES = dict(decision='own')                  # loss terms that had another name when runs got theirs
 _CHOICES = dict(
     sampling=('random', 'adjacent'),
@@ -70,6 +70,7 @@ class Recipe:
     method: str|None = None                      # as for `create_keyframe_method`; None: inference frame by frame
     networks: tuple = ()                         # run folders of the networks that the keyframe method is built of
     task: str = 'class_maps'                     # what is segmented, as for `TASKS`
+    start: str|None = None                       # run folder or weights file that all weights are from, with a new optimiser and schedule
 
     def __post_init__(self):
         for name in ('crop', 'scale', 'networks'):
@@ -141,8 +142,9 @@ class Recipe:
     @property
     def folder(self) -> Path:
         """Where the run lives: `runs/<name>-s<seed>-<digest>`. A field that was added later counts where it is not at its default: finished
-        runs keep their names."""
+        runs keep their names. Of a file to start from, its content counts; of a run, its name, in which its own recipe's digest stands."""
         settings = {name: value for name, value in asdict(self).items() if (name, value) not in _LATER.items()}
+        if self.start and (root()/self.start).is_file(): settings['start'] = file_digest(root()/self.start)
         settings['terms'] = {_OLD_NAMES.get(term, term): weight for term, weight in self.terms.items()}
         return root()/'runs'/f'{self.name}-s{self.seed}-{digest(settings)}'
 

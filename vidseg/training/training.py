@@ -6,6 +6,9 @@
 __all__ = ['BatchNormAcrossProcesses', 'loaders', 'load_teacher', 'Training', 'train']
 
 # %% ../../nbs/7_training/10_training.ipynb #a437686a
+import re
+import sys
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -16,11 +19,14 @@ from torch.utils.data import DataLoader
 
 from ..data.clips import ClipFolder
 from ..losses.single_frame import average_gradients
+from .checkpoints import RandomState, not_finite, read_part
+from .journal import Journal
 from .recipe import Recipe
-from .runs import Journal, Run
+from .runs import Run
+from .start import check_start, load_start
 from .tasks import task_of
 from .terms import TERMS, named_scalars
-from ..workspace import provenance, root, seed_everything
+from ..workspace import end_with_parent, provenance, root, seed_everything
 
 # %% ../../nbs/7_training/10_training.ipynb #f819cdce
 def _batch_norm_across_processes(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=.1, eps=1e-5):
@@ -74,7 +80,8 @@ def loaders(
     def loader(samples, size):
         shares = [share(step, size) for step in range(first, recipe.steps)]
         alone = torch.Generator().manual_seed(0)        # leaves the random state alone
-        return DataLoader(samples, batch_sampler=shares, num_workers=workers, persistent_workers=workers > 0, generator=alone)
+        return DataLoader(samples, batch_sampler=shares, num_workers=workers, persistent_workers=workers > 0, generator=alone,
+                          worker_init_fn=end_with_parent)
 
     return [loader(samples, size) for samples, size in sources]
 
@@ -91,15 +98,26 @@ def load_teacher(
     return teacher.model().requires_grad_(False)
 
 
-def _network(recipe, classes):
-    "The network at the start of a training, with the recipe's dropout."
+def _encoder_weights(recipe):
+    "As for `create_model`. Raises `ValueError` for those of a run that were changed."
     weights = recipe.encoder_weights
-    if weights not in (None, 'imagenet'): weights = root()/weights
-    trained = [Run(root()/run).model() for run in recipe.networks]
-    model = task_of(recipe).network(recipe, classes, weights, trained or None)
+    if weights in (None, 'imagenet'): return weights
+    run = Run((root()/weights).parent)
+    return run.checked_weights() if run.weights == root()/weights and run.state == 'there' else root()/weights
+
+
+def _network(recipe, classes): # the network, and the digest of what it starts from
+    "The network at the start of a training, with the recipe's dropout."
+    task, started_from = task_of(recipe), None
+    if recipe.start:
+        model = task.network(recipe, len(classes))
+        started_from = load_start(recipe, model, classes)
+    else:
+        trained = [Run(root()/run).model() for run in recipe.networks]
+        model = task.network(recipe, len(classes), _encoder_weights(recipe), trained or None)
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd): module.p = recipe.dropout
-    return model
+    return model, started_from
 
 
 def _optimizer(recipe, parameters):
@@ -126,7 +144,7 @@ class Training:
         self.clips = ClipFolder(root()/recipe.data)
         self.weights = {name: weight for name, weight in recipe.terms.items() if weight}
         seed_everything(recipe.seed)
-        with accelerator.main_process_first(): model = _network(recipe, self.clips.num_classes)
+        with accelerator.main_process_first(): model, self.started_from = _network(recipe, self.clips.classes)
         self.teacher = load_teacher(recipe) if recipe.needs_teacher else None
         self.terms = {name: TERMS[name].made_for(recipe) for name in self.weights}
         learned = {name: term for name, term in self.terms.items() if isinstance(term, nn.Module)}
@@ -138,21 +156,52 @@ class Training:
         torch.manual_seed(recipe.seed + accelerator.process_index)  # each process has dropout masks of its own
         self.model, self.optimizer = accelerator.prepare(model.to(memory_format=self.layout), optimizer)
         if self.teacher: self.teacher = self.teacher.to(device, memory_format=self.layout)
-        self.journal = Journal()
-        accelerator.register_for_checkpointing(self.journal, self.schedule, self.learned)
+        self.journal, self.held = Journal(), None
         self.norm = BatchNormAcrossProcesses() if accelerator.num_processes > 1 else torch.enable_grad()
 
-    def resume(self, run:Run):
+    def _parts(self): # name → what has a state
+        "What a checkpoint holds: of all processes together, and of this one."
+        shared = dict(
+            model=self.accelerator.unwrap_model(self.model),
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            learned=self.learned,
+            journal=self.journal,
+        )
+        if self.accelerator.scaler: shared['scaler'] = self.accelerator.scaler
+        return shared, {f'random-{self.accelerator.process_index}': RandomState(self.accelerator.device)}
+
+    def _made_on(self): return dict(processes=self.accelerator.num_processes, device=self.accelerator.device.type)
+
+    def resume(self, run:Run) -> bool: # False: another process has finished the run meanwhile
         "Hold the run's folder, and go on from its last checkpoint where there is one. Raises `OSError` when another process trains it."
-        self.held = None
         if self.accelerator.is_main_process:
             self.held = run.begin(self.recipe)                     # held until the process ends or the run is finished
             self.journal.path = run.log_file
         self.accelerator.wait_for_everyone()
-        if found := run.checkpoints(): self.accelerator.load_state(str(found[-1]))
+        if run.state == 'there': return False
+        if found := run.last_checkpoint(of=run.name, start=self.started_from): self._load(*found)
+        self._agree(run)
+        if self.accelerator.is_main_process: run.drop_checkpoints(after=self.journal.step)
         self.resumed_from = self.journal.step
         self.journal.flush()
         self.model.train()
+        return True
+
+    def _load(self, path, about):
+        "Everything as it was at a checkpoint; what cannot be as it was is said."
+        shared, own = self._parts()
+        parts, made_on = shared, {name: about.get(name) for name in self._made_on()}
+        if made_on == self._made_on(): parts = shared | own
+        elif self.accelerator.is_main_process:
+            print(f'{path}: made on {made_on}, this is {self._made_on()}: random numbers begin anew', file=sys.stderr, flush=True)
+        for name, part in parts.items(): part.load_state_dict(read_part(path, name))
+
+    def _agree(self, run):
+        "Raises `OSError` where not all processes go on from the same step."
+        step = torch.tensor([self.journal.step], device=self.accelerator.device)
+        steps = set(self.accelerator.gather(step).tolist())
+        if len(steps) > 1: raise OSError(f'{run.folder}: the processes see different checkpoints, of the steps {sorted(steps)}')
 
     def batches(self, workers=0, cache=None):
         "What the steps that are left are made of."
@@ -196,27 +245,66 @@ class Training:
         "Add the step to the journal. Raises `FloatingPointError` where a loss is not finite."
         row = self.accelerator.reduce(torch.stack([total, *parts.values()]).detach(), 'mean').tolist()
         numbers = dict(zip(['total', *parts], row))
-        if not all(abs(x) < float('inf') for x in row):
-            raise FloatingPointError(f'step {self.journal.step}: a loss is not finite: {numbers}')
+        if bad := [name for name, x in numbers.items() if not isfinite(x)]:
+            said = ', '.join(bad[1:] or bad)                       # the total follows from the terms
+            raise FloatingPointError(f'step {self.journal.step}: a loss is not finite: {said} of {numbers}')
         self.journal.add(dict(step=self.journal.step, lr=self.schedule.get_last_lr()[0], **numbers))
         return numbers
 
+    def look_at_weights(self):
+        "Raises `FloatingPointError` for a weight, of the network or of a term that learns, that is not finite."
+        for what in (self.accelerator.unwrap_model(self.model), self.learned):
+            if bad := not_finite(what.state_dict()):
+                raise FloatingPointError(f'step {self.journal.step - 1}: weight {bad} is not finite: {self.journal.rows[-1:]}')
+
     def checkpoint(self, run):
-        "Save everything, so that the run can go on from here."
+        "Save everything, so that the run can go on from here. Raises `OSError`, and `FloatingPointError` for what had better not be saved."
+        self.look_at_weights()
         self.journal.flush()
-        run.save_checkpoint(self.journal.step, self.accelerator)
+        shared, own = self._parts()
+        parts = shared | own if self.accelerator.is_main_process else own
+        about = self._made_on() | dict(of=run.name, start=self.started_from)
+        run.save_checkpoint(self.journal.step, parts, self.accelerator, **about)
 
     def finish(self, run):
-        "Write the weights, and let go of the run."
+        "Write the weights."
         accelerator = self.accelerator
+        self.look_at_weights()
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             self.journal.flush()
             made_by = provenance() | dict(processes=accelerator.num_processes, resumed_from=self.resumed_from)
+            if self.started_from: made_by['start'] = self.started_from
             run.finish(accelerator.unwrap_model(self.model), self.clips, made_by)
-            self.held.close()
         accelerator.wait_for_everyone()
         accelerator.free_memory()
+
+    def let_go(self):
+        "Let other processes have the run."
+        if self.held: self.held.close()
+
+
+def _loader_ended(error):
+    "What to say of an error that the loss of a loading process caused; None where another one did."
+    if not (found := re.search(r'DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) (.*)', str(error))): return None
+    return f'a process that loads data (pid {found[1]}) ended: {found[2].strip(" .")}; often the memory is full: try with fewer workers'
+
+
+def _carry_out(training, run, checkpoint_every, loading, progress):
+    "All steps that are left, with a checkpoint now and then."
+    from tqdm import tqdm
+    recipe, journal = training.recipe, training.journal
+    silent = not (progress and training.accelerator.is_main_process)
+    how = dict(desc=f'{recipe.name} s{recipe.seed}', unit='step', mininterval=1, disable=silent)
+    with tqdm(total=recipe.steps, initial=journal.step, **how) as bar:
+        for batches in training.batches(**loading):
+            total, parts = training.losses(training.look(batches))
+            training.learn(total)
+            numbers = training.note(total, parts)
+            bar.set_postfix({name: f'{x:.3f}' for name, x in numbers.items()}, refresh=False)
+            bar.update()
+            if journal.step % checkpoint_every == 0 and journal.step < recipe.steps: training.checkpoint(run)
+    training.finish(run)
 
 
 def train(
@@ -230,26 +318,21 @@ def train(
 
     Runs on the CPU, on a GPU, or with `accelerate launch` or `notebook_launcher` in many processes.
 
-    Raises `ValueError` for an unknown task, a teacher with other classes, and pseudo labels of another teacher, `FloatingPointError` for a
-    loss that is not finite."""
-    from tqdm import tqdm
+    Raises `ValueError` for an unknown task, a teacher or a start with other classes, and pseudo labels of another teacher,
+    `FloatingPointError` for a loss or a weight that is not finite, `ChildProcessError` where a process that loads data was killed."""
     run = Run.of(recipe)
-    if run.state == 'there': return run.folder
+    if run.state == 'there':
+        if recipe.start: check_start(run, recipe)
+        return run.folder
     training = Training(recipe)
-    training.resume(run)
-    silent = not (progress and training.accelerator.is_main_process)
-    how = dict(desc=f'{recipe.name} s{recipe.seed}', unit='step', mininterval=1, disable=silent)
-    with tqdm(total=recipe.steps, initial=training.journal.step, **how) as bar:
-        for batches in training.batches(workers, flow_cache and root()/flow_cache):
-            total, parts = training.losses(training.look(batches))
-            training.learn(total)
-            try: numbers = training.note(total, parts)
-            except FloatingPointError as error:
-                run.fail(str(error))
-                raise FloatingPointError(f'{run.name}: {error}') from None
-            bar.set_postfix({name: f'{x:.3f}' for name, x in numbers.items()}, refresh=False)
-            bar.update()
-            step = training.journal.step
-            if step % checkpoint_every == 0 and step < recipe.steps: training.checkpoint(run)
-    training.finish(run)
+    loading = dict(workers=workers, cache=flow_cache and root()/flow_cache)
+    try:
+        if training.resume(run): _carry_out(training, run, checkpoint_every, loading, progress)
+    except FloatingPointError as error:
+        run.fail(str(error))
+        raise FloatingPointError(f'{run.name}: {error}') from None
+    except RuntimeError as error:
+        if not (said := _loader_ended(error)): raise
+        raise ChildProcessError(f'{run.name}: {said}; the same again goes on from the last checkpoint') from None
+    finally: training.let_go()
     return run.folder

@@ -12,8 +12,10 @@ import copy
 import io
 import json
 import logging
+import re
 import time
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -96,18 +98,61 @@ def export_program(
     _agrees(program.module(check_guards=False), model.cpu().eval(), size, Path(path).name)
     content = io.BytesIO()
     torch.export.save(program, content)
+    if why := _unsafe(content.getvalue()): raise ValueError(f'{Path(path).name} could not be read again: {why}')
     with atomic_write(path) as file: file.write(content.getvalue())
     return Path(path)
+
+
+_MEMBER = re.compile(r'[^/]+/(?:data/weights/weight_\d+|data/constants/tensor_\d+|data/weights/model_weights_config\.json|'
+                     r'data/constants/model_constants_config\.json|data/sample_inputs/model\.pt|models/model\.json|'
+                     r'archive_format|archive_version|byteorder|\.data/version|\.data/serialization_id)')
+_ALLOWED = dict( # what may stand under a key of its JSON
+    use_pickle=r'False',
+    path_name=r'(weight|tensor)_\d+',
+    target=r'(_operator|math|torch\.ops\.aten)\.\w+(\.\w+)?|torch\.sym_\w+',
+    expr_str=r"(Symbol\('\w+'|Float\('[\d.e+-]+'|[A-Z]\w*(?=\()|[a-z]+=(True|False|\d+)|true|false|-?\d++|[(), ])*",
+)
+
+
+def _said(value, key):
+    "Everything that stands under a key, somewhere in JSON."
+    if isinstance(value, dict):
+        if key in value: yield value[key]
+        value = value.values()
+    if not isinstance(value, (str, int, float, type(None))):
+        for part in value: yield from _said(part, key)
+
+
+def _unsafe(content):
+    "What of a file could run code, or is nothing that `export_program` writes, in words; None where there is nothing."
+    archive = zipfile.ZipFile(io.BytesIO(content))
+    names = archive.namelist()
+    if strange := next((name for name in names if not _MEMBER.fullmatch(name) or names.count(name) > 1), None): return f'it holds {strange}'
+    for name in names:
+        if name.endswith('model.pt'): torch.load(io.BytesIO(archive.read(name)), weights_only=True)
+        if not name.endswith('.json'): continue
+        content = json.loads(archive.read(name))
+        for key, allowed in _ALLOWED.items():
+            bad = (x for x in _said(content, key) if not re.fullmatch(allowed, str(x)))
+            if (found := next(bad, None)) is not None: return f'{name} has {key} {found!r}'
 
 
 def load_program(
     path:str|Path, # as from `export_program`
 ): # (B,3,H,W) image in 0..1, any size → (B,C,H,W) scores
-    """The network in a file of `export_program`; `vidseg` is not needed for it, this is all that it does.
+    """The network in a file of `export_program`; without `vidseg`, `torch.export.load(path).module(check_guards=False)` gives it.
+
+    PyTorch runs the pickles that such a file may hold, and evaluates its expressions; a file with more than tensors, operators and sizes is
+    refused here. Raises `FileNotFoundError`, `ValueError`.
 
     The guards of `torch.export` also ask whether cutting off the border was idle at the size that was traced, which says nothing about the
     result: they are left out."""
-    return torch.export.load(path).module(check_guards=False)
+    content = Path(path).read_bytes()
+    try:
+        why = _unsafe(content)
+        if not why: return torch.export.load(io.BytesIO(content)).module(check_guards=False)
+    except Exception as error: why = f'it is damaged, or holds more than tensors ({type(error).__name__})'
+    raise ValueError(f'{path} is no program as `export_program` writes it: {why}')
 
 
 def export_onnx(
