@@ -262,7 +262,7 @@ def missing_number(
     if len(names) < 3 or not all(parts) or len({part[1] for part in parts}) > 1: return None
     numbers = [int(part[2]) for part in parts]
     gaps = [b - a for a, b in zip(numbers, numbers[1:])]
-    if 2*gaps.count(1) <= len(gaps): return None             # numbered with a stride: nobody knows
+    if 2*gaps.count(1) < len(gaps): return None              # numbered with a stride: nobody knows
     return next((f'{parts[0][1]}{a + 1:0{len(parts[0][2])}}' for a, gap in zip(numbers, gaps) if gap != 1), None)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..data.clips import Clip
+from ..data.clips import Clip, missing_number
 from ..motion.flow import clip_flow
 
 # %% ../../nbs/7_training/03_sampling.ipynb #22ebd287
@@ -131,7 +131,7 @@ class Triplets(LabelledFrames):
         labelled:bool=True,      # the middle frame has a label; False: any frame
         **geometry,              # crop, scale, flip
     ):
-        "Raises `ValueError` for another policy than these, and when no frame has such neighbours."
+        "Raises `ValueError` for another policy than these, for a clip that lacks a frame, and when no frame has such neighbours."
         for value, known in ((sampling, ('random', 'adjacent')), (neighbours, ('one', 'both'))):
             if value not in known: raise ValueError(f"'{value}' is unknown; known are {', '.join(known)}")
         self.gap = 1 if sampling == 'adjacent' else max_gap
@@ -139,6 +139,7 @@ class Triplets(LabelledFrames):
         super().__init__(clips, seed, **geometry)
 
     def candidates(self, clip):
+        if hole := missing_number(clip.frames): raise ValueError(f'{clip.path}/frames: {hole} is missing between its neighbours')
         if len(clip) == 1: return []
         first, last = (1, len(clip) - 2) if self.both else (0, len(clip) - 1)
         numbers = clip.labelled if self.labelled else range(len(clip))
