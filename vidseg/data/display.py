@@ -36,9 +36,12 @@ def _rgb(frame):
     "(H,W,3) uint8 RGB of an `av.VideoFrame`, by its tags."
     name = frame.format.name
     if frame.format.is_rgb or name == 'pal8': return frame.to_ndarray(format='rgb24')
+    if name.startswith('gray'):                     # the scaler takes it for full range, always
+        image = frame.to_ndarray(format='rgb24')
+        return image if frame.color_range != _LIMITED else np.rint((np.clip(image, 16, 235) - 16.)*255/219).astype(np.uint8)
     if frame.color_trc in _HDR and (image := _tone_mapped(frame)) is not None: return image
     matrix = frame.colorspace if frame.colorspace in _SCALER_MATRIX else matrix_for(frame.height)
-    full = name.startswith('yuvj') or frame.color_range == _FULL
+    full = frame.color_range == _FULL or name.startswith('yuvj')
     return frame.to_ndarray(format='rgb24', interpolation=_scaling(), src_colorspace=_SCALER_MATRIX[matrix], dst_color_range=_FULL,
                             src_color_range=_FULL if full else _LIMITED)
 
