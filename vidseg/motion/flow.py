@@ -20,12 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.utils import flow_to_image
+from .warp import precise
 from ..workspace import atomic_write
 
 # %% ../../nbs/2_motion/02_flow.ipynb #0d2b3f23
 def _grey(image):
     "(B,3,H,W) in 0..1 → list of (H,W) uint8"
-    frames = image.detach().mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    frames = precise(image.detach()).mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
     return [cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in frames]
 
 
@@ -34,12 +35,21 @@ def dis(
     dst:Tensor,          # (B,3,H,W) in 0..1, frame b
     preset:str='medium', # 'ultrafast', 'fast' or 'medium'
 ) -> Tensor:             # (B,2,H,W) pixels (dx, dy) from a to b
-    "Dense inverse search, by OpenCV. Raises `ValueError` for an unknown preset."
+    """Dense inverse search, by OpenCV. Narrow frames are continued by their border: it needs a patch of the coarsest picture it ends with.
+    Raises `ValueError` for an unknown preset."""
     presets = {name: getattr(cv2, f'DISOPTICAL_FLOW_PRESET_{name.upper()}') for name in ('ultrafast', 'fast', 'medium')}
     if preset not in presets: raise ValueError(f"unknown preset '{preset}' of dis; known: {', '.join(presets)}")
-    estimator = cv2.DISOpticalFlow_create(presets[preset])
-    flows = [estimator.calc(a, b, None) for a, b in zip(_grey(src), _grey(dst), strict=True)]
+    flows = [_dis(presets[preset], a, b) for a, b in zip(_grey(src), _grey(dst), strict=True)]
     return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2)
+
+
+def _dis(preset, a, b):
+    "Flow (H,W,2) between two grey frames. An estimator changes its settings to suit a small frame, so each pair has its own."
+    estimator, (h, w) = cv2.DISOpticalFlow_create(preset), a.shape
+    least = estimator.getPatchSize() << estimator.getFinestScale()
+    pad = 0, max(least - h, 0), 0, max(least - w, 0)
+    a, b = (cv2.copyMakeBorder(frame, *pad, cv2.BORDER_REPLICATE) for frame in (a, b))
+    return estimator.calc(a, b, None)[:h, :w]
 
 
 def farneback(
@@ -122,7 +132,9 @@ def estimate_flow(
         raise ValueError('flow needs two batches (B,3,H,W) in 0..1 of one shape, '
                          f'got {tuple(src.shape)} {src.dtype} and {tuple(dst.shape)} {dst.dtype}')
     if min(src.shape[-2:]) < 16: raise ValueError(f'flow needs frames of 16×16 pixels or more, got {tuple(src.shape[-2:])}')
-    return FLOW_METHODS[method](src, dst, **parameters).float().to(src.device)
+    flow = FLOW_METHODS[method](src, dst, **parameters).float().to(src.device)
+    if not flow.isfinite().all(): raise ValueError(f"flow method '{method}' gives no finite flow for frames of {tuple(src.shape[-2:])}")
+    return flow
 
 # %% ../../nbs/2_motion/02_flow.ipynb #6a1ebddb
 def flow_to_color(
