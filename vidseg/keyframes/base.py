@@ -108,6 +108,7 @@ def scatter_rows(
 def _classifier_channels(network):
     "What a network's classifier takes and gives."
     layers = [layer for layer in network.classifier.modules() if isinstance(layer, nn.Conv2d)]
+    if not layers: raise ValueError(f'{type(network).__name__} has no classifier of its own: give a network of `create_model`')
     return layers[0].in_channels, layers[-1].out_channels
 
 

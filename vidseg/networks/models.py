@@ -24,6 +24,7 @@ from .hardnet import FCHarDNet
 from .pspnet import MultiScaleNet, PSPNet
 from .segnet import SegOutput, count_parameters
 from .smp import SMP_ARCHITECTURES, SmpNet
+from .wrap import as_segnet
 from ..workspace import and_more, did_you_mean
 
 _all_ = ['SegOutput', 'count_parameters']
@@ -156,7 +157,7 @@ def _infer(forward, network, layout, bfloat16, image):
 
 
 def for_inference(
-    model:nn.Module,          # a `SegNet`; it is copied and stays as it is
+    model:nn.Module,          # as for `as_segnet`; it is copied and stays as it is
     channels_last:bool=True,  # weights and images in that memory layout, else in the usual one
     bfloat16:bool=False,      # most layers compute in bfloat16, by autocast
     compile:bool=False,       # by `torch.compile`, for each size of image at its first image
@@ -164,7 +165,8 @@ def for_inference(
     """A network in evaluation mode, without gradients, in a form that may be faster.
 
     Raises `RuntimeError` where `torch.compile` cannot work."""
-    fast, forward = deepcopy(model).eval().requires_grad_(False), type(model).forward
+    fast = deepcopy(as_segnet(model)).eval().requires_grad_(False)
+    forward = type(fast).forward
     layout = torch.channels_last if channels_last else torch.contiguous_format
     fast.to(memory_format=layout)
     if compile:

@@ -212,7 +212,7 @@ def main(
     command = given.pop('command')
     try:
         if pairs := given.get('settings', []) + arguments[last:]:
-            from vidseg.workspace import read_settings
+            from vidseg.settings import read_settings
             given['settings'] = read_settings(pairs)
         elif 'settings' in given: given['settings'] = {}
         _COMMANDS[command][-1](**given)
