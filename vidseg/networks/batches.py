@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..settings import number
+
 # %% ../../nbs/3_networks/08_batches.ipynb #batch003
 def to_images(
     frames,       # (H,W,3) uint8 RGB, some of one size
@@ -43,7 +45,7 @@ def batch_by_batch(
     device='cpu',
 ) -> Iterator[tuple[list, object]]: # the frames of a batch, what `score` says of them
     "Put frames through a network, batch by batch and without gradients; no more than one batch is held in memory."
-    frames = iter(frames)
+    frames, batch_size = iter(frames), number('batch_size', batch_size, int, least=1)
     while batch := list(itertools.islice(frames, batch_size)):
         with torch.inference_mode(): scores = score(to_images(batch, device))
         yield batch, scores

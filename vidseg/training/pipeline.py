@@ -19,6 +19,7 @@ from .experiments import Experiment, Wanted
 from .pseudo import write_pseudo_labels
 from .recipe import Recipe
 from .runs import Run
+from .tasks import check_recipe
 from .training import train
 from ..workspace import pick_device, provenance, root
 
@@ -96,6 +97,7 @@ def make_run(
     recipe = recipe or experiment.recipe_of(wanted)
     state = PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU'))
     if Run.of(recipe).state == 'there': return recipe.folder
+    check_recipe(recipe)
     with state.main_process_first():
         for split in dict.fromkeys([recipe.split, recipe.video or recipe.split]): experiment.prepare(split, wanted.seed)
     for needed in experiment.needs(wanted):

@@ -18,8 +18,9 @@ from ..data.clips import ClipFolder
 from ..losses.single_frame import average_gradients
 from .recipe import Recipe
 from .runs import Journal, Run
-from .tasks import task_of
+from .tasks import check_recipe, task_of
 from .terms import TERMS, named_scalars
+from ..settings import number
 from ..workspace import provenance, root, seed_everything
 
 # %% ../../nbs/7_training/10_training.ipynb #f819cdce
@@ -235,6 +236,8 @@ def train(
     from tqdm import tqdm
     run = Run.of(recipe)
     if run.state == 'there': return run.folder
+    checkpoint_every, workers = number('checkpoint_every', checkpoint_every, int, least=1), number('workers', workers, int, least=0)
+    check_recipe(recipe)
     training = Training(recipe)
     training.resume(run)
     silent = not (progress and training.accelerator.is_main_process)

@@ -27,7 +27,7 @@ from ..keyframes.base import VideoNet
 from ..networks.segnet import SegOutput
 from ..networks.wrap import Wrapped, as_segnet
 from .predict import Segmenter
-from ..workspace import atomic_write
+from ..workspace import atomic_write, pick_device
 
 # %% ../../nbs/9_use/02_export.ipynb #d4d325a7
 def _means(length, cells, like):
@@ -240,6 +240,7 @@ def load_segmenter(
 ) -> Segmenter:
     "The network of a run or of an exported file. Raises `FileNotFoundError`, `ValueError`."
     if Path(run).suffix != '.onnx': return Segmenter.from_run(run, **options)
+    pick_device(options.get('device'))
     return load_onnx(run, **{name: value for name, value in options.items() if name != 'device'})
 
 # %% ../../nbs/9_use/02_export.ipynb #f5134f13

@@ -22,7 +22,7 @@ from ..data.pictures import overlay
 from ..keyframes.base import VideoNet
 from ..training.runs import Run
 from ..data.video import VIDEO_CODECS, video_frames, video_info, write_image, write_video
-from ..settings import number
+from ..settings import number, sampled
 from ..workspace import and_more, atomic_folder, pick_device
 
 # %% ../../nbs/9_use/01_predict.ipynb #65bad39f
@@ -132,6 +132,7 @@ class Segmenter:
         max_frames:int|None=None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]: # (frame (H,W,3), class ids (H,W) uint8)
         "One frame after the other with its classes; holds a batch in memory. Raises as `video_frames` and `logits`."
+        fps, max_frames = sampled(fps, max_frames)
         on_disk = isinstance(source, (str, Path))
         if not on_disk: source = _one_by_one(source)
         scores = self._scores(video_frames(source, fps, max_frames=max_frames) if on_disk else itertools.islice(source, max_frames))
@@ -156,6 +157,7 @@ def segment(
     that is there; then nothing is left behind."""
     from tqdm import tqdm
     target, opacity = Path(target), number('opacity', opacity, least=0, most=1)
+    fps, max_frames = sampled(fps, max_frames)
     if target.suffix and target.suffix not in VIDEO_CODECS:
         raise ValueError(f"cannot write '{target.name}': give {', '.join(VIDEO_CODECS)}, or a folder for class ids")
     if not target.suffix and target.exists(): raise FileExistsError(f'{target} is already there')
