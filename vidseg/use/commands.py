@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from ..settings import number, read_settings, sampled
+from ..settings import from_environment, number, read_settings, sampled
 
 # %% ../../nbs/9_use/06_commands.ipynb #b48dd366
 def flow_video(
@@ -84,7 +84,8 @@ def _number(name, kind=float, **bounds):
 
 _PROFILE = _argument('--profile', default='mini', help='smoke, demo, mini, gpu or paper (mini)')
 _DATA = _argument('--data', default='street', help='a data set of the profile (street)')
-_WEIGHTS = _argument('--encoder-weights', metavar='FILE', help='a file with ImageNet weights, or imagenet (as the profile says)')
+_WEIGHTS = _argument('--encoder-weights', metavar='FILE',
+                     help='a file with ImageNet weights, $NAME of the environment, or imagenet (as the profile says)')
 _SOURCE = _argument('source', help='a video file or a folder of images')
 _RUN = _argument('--run', required=True, help='a run folder (also relative to runs/)')
 _DEVICE = _argument('--device', help='cpu, cuda, mps (the best there is)')
@@ -103,7 +104,7 @@ def _train(profile, data, scheme, seed, encoder_weights, settings):
     from vidseg.training.pipeline import prepare_and_train
     for name in {'profile', 'data', 'scheme', 'seed'} & set(settings):
         raise ValueError(f"'{name}={settings[name]}': write --{name} {settings[name]}")
-    experiment = Experiment(profile, data, encoder_weights)
+    experiment = Experiment(profile, data, from_environment(encoder_weights))
     recipe = Recipe.of(**asdict(experiment.recipe(scheme, seed)) | settings)
     print(prepare_and_train(experiment, scheme, seed, recipe))
 
@@ -113,7 +114,7 @@ def _train(profile, data, scheme, seed, encoder_weights, settings):
 def _plan(profile, data, seeds, encoder_weights):
     from vidseg.training.experiments import Experiment, seed_list
     from vidseg.training.plan import plan
-    rows, missing = plan(Experiment(profile, data, encoder_weights), seed_list(seeds))
+    rows, missing = plan(Experiment(profile, data, from_environment(encoder_weights)), seed_list(seeds))
     width = max(len(row['run']) for row in rows)
     for row in rows:
         work = f" {row['steps']:6} steps × {row['frames']:3} frames" if row['steps'] else ' '*28
