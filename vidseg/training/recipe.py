@@ -55,7 +55,7 @@ def _typed(name, kind, value):
     if name in _PAIRS: return pair(name, value, **_PAIRS[name])
     if name == 'terms':
         if not isinstance(value, dict): raise ValueError(f'terms is {value!r}, must be loss terms with their weights, as {{temporal: 0.1}}')
-        return {word('a loss term', term): number(f'the weight of {term}', weight) for term, weight in value.items()}
+        return {word('terms: a name', term): number(f'terms: the weight of {term}', weight) for term, weight in value.items()}
     if name == 'networks':
         if not isinstance(value, (list, tuple)): raise ValueError(f'networks is {value!r}, must be a list of run folders')
         return tuple(word(name, folder) for folder in value)
