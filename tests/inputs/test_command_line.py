@@ -42,7 +42,8 @@ def test_what_is_no_such_number_is_refused_by_name(name, value):
 
 @pytest.mark.parametrize('pair', ['crop=64x64', 'crop=64', 'crop=[64]', 'crop=[64,0]', 'crop=[64,6.5]', 'scale=[2,.5]', 'scale=[0,1]',
                                   'scale=null', 'flip=maybe', 'flip=1', 'channels_last=no', 'model=10', 'split=null', 'sampling=often',
-                                  'terms=temporal', 'terms={temporal: much}', 'terms={temporal: .nan}', 'networks=runs/x', 'data=', 'optimizer=true'])
+                                  'terms=temporal', 'terms={temporal: much}', 'terms={temporal: .nan}',
+                                  'networks=runs/x', 'data=', 'optimizer=true'])
 def test_other_values_are_refused_by_name(pair):
     with pytest.raises(ValueError, match=pair.split('=')[0]): recipe(pair)
 
