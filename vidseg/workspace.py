@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['root', 'DiskFull', 'name_full_disk', 'atomic_write', 'atomic_folder', 'file_digest', 'link', 'lock', 'one_maker',
-           'end_with_parent', 'seed_everything', 'pick_device', 'provenance', 'and_more', 'did_you_mean',
-           'read_settings', 'lazy_room']
+           'end_with_parent', 'seed_everything', 'pick_device', 'provenance', 'and_more', 'did_you_mean', 'lazy_room']
 
 # %% ../nbs/00_workspace.ipynb #8f84e5e9
 import contextlib
@@ -182,11 +181,12 @@ def pick_device(
     "The device to compute on. Raises `ValueError` when the one asked for is not there."
     import torch
     best = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
-    device = torch.device(name or best)
-    if device.type not in ('cpu', best):
+    kind, _, index = str(best if name is None else name).partition(':')
+    count = torch.cuda.device_count() if kind == 'cuda' else 1
+    if kind not in ('cpu', best) or index and not (index.isdecimal() and int(index) < count):
         there = ' and '.join(f"'{kind}'" for kind in dict.fromkeys(['cpu', best]))
         raise ValueError(f"device '{name}' is not available here; this machine has {there}")
-    return device
+    return torch.device(f'{kind}:{int(index)}' if index else kind)
 
 # %% ../nbs/00_workspace.ipynb #97e5e60c
 def provenance(
@@ -220,16 +220,6 @@ def did_you_mean(
     "A hint for a misspelt name: '; did you mean a, b?' or '.'"
     close = difflib.get_close_matches(name, known, n=4, cutoff=0.7)
     return f"; did you mean {', '.join(close)}?" if close else '.'
-
-# %% ../nbs/00_workspace.ipynb #setting1
-def read_settings(
-    pairs:list[str], # name=value …
-) -> dict: # values read as YAML
-    "Settings as one writes them on a command line. Raises `ValueError` for anything else."
-    import yaml
-    if bad := [pair for pair in pairs if '=' not in pair]: raise ValueError(f"'{bad[0]}': write name=value")
-    split = (pair.split('=', 1) for pair in pairs)
-    return {name: yaml.safe_load(value) for name, value in split}
 
 # %% ../nbs/00_workspace.ipynb #8a000005
 import importlib

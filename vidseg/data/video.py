@@ -23,6 +23,7 @@ from .display import displayed, encodable, matrix_for, tag
 from .images import IMAGE_SUFFIXES, image_files, read_image
 from .sound import Sound
 from .timing import Clock, at_rate, spans
+from ..settings import one_of, sampled
 from ..workspace import atomic_write
 
 # %% ../../nbs/1_data/06_video.ipynb #49351da4
@@ -163,10 +164,9 @@ class Video:
         damaged:str='error',            # 'error': refuse what is damaged; 'skip': leave it out
     ):
         "Reads the header only. Raises `FileNotFoundError`, or `ValueError` when it is no video, or never as quick as `fps`."
-        self.source, self.size, self.max_frames, self.damaged = Path(source), size, max_frames, damaged
-        if fps is not None and not 0 < fps < math.inf: raise ValueError(f'fps is {fps}, must be a number above 0')
-        if max_frames is not None and max_frames < 1: raise ValueError(f'max_frames is {max_frames}, must be at least 1')
-        if damaged not in ('error', 'skip'): raise ValueError(f"damaged is '{damaged}', must be 'error' or 'skip'")
+        fps, max_frames = sampled(fps, max_frames)
+        self.source, self.size, self.max_frames = Path(source), size, max_frames
+        self.damaged = one_of('damaged', damaged, ('error', 'skip'))
         if not self.source.exists(): raise FileNotFoundError(f'no such video file or folder of images: {source}')
         if self.source.is_dir(): self.files = image_files(self.source)
         else: self.files = [self.source] if self.source.suffix.lower() in IMAGE_SUFFIXES else []

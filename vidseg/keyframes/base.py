@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..motion.flow import flow_parameters
-from ..motion.warp import warp
+from ..motion.warp import precise, warp
 from ..networks.segnet import SegNet, conv_bn_relu
 
 # %% ../../nbs/4_keyframes/01_base.ipynb #ab6ddaad
@@ -45,13 +45,12 @@ def warp_cells(
     flow:Tensor, # (P,2,h,w) cells
 ) -> Tensor: # (P,C,h,w) seen from the frame where `flow` starts
     "`warp` on a coarse grid. What comes from outside is taken from the border: a zero would blank a row of cells for a tenth of a pixel."
-    h, w = x.shape[-2:]
+    (h, w), flow = x.shape[-2:], precise(flow)
     column = torch.arange(w, device=flow.device, dtype=flow.dtype)
     row = torch.arange(h, device=flow.device, dtype=flow.dtype)[:, None]
     dx = (column + flow[:, 0]).clamp(0, w - 1) - column
     dy = (row + flow[:, 1]).clamp(0, h - 1) - row
-    precise = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision has no room for positions
-    return warp(precise, torch.stack([dx, dy], 1))[0].to(x.dtype)
+    return warp(x, torch.stack([dx, dy], 1))[0]
 
 # %% ../../nbs/4_keyframes/01_base.ipynb #c7bb1c96
 class VideoOutput(NamedTuple):
@@ -109,6 +108,7 @@ def scatter_rows(
 def _classifier_channels(network):
     "What a network's classifier takes and gives."
     layers = [layer for layer in network.classifier.modules() if isinstance(layer, nn.Conv2d)]
+    if not layers: raise ValueError(f'{type(network).__name__} has no classifier of its own: give a network of `create_model`')
     return layers[0].in_channels, layers[-1].out_channels
 
 

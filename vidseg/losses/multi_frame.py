@@ -9,6 +9,7 @@ __all__ = ['self_similarity', 'ConvLSTM', 'MultiFrameLoss']
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from ..motion.warp import precise
 
 # %% ../../nbs/5_losses/03_multi_frame.ipynb #81db9be0
 def self_similarity(
@@ -16,10 +17,9 @@ def self_similarity(
     nodes:tuple[int, int]=(6, 6),   # grid that the features are averaged over: n = rows × columns
 ) -> Tensor: # (B,1,n,n), cosine similarity in −1..1
     "How similar the nodes of a frame are to each other (section III-B, operator AT)."
-    dtype = torch.promote_types(features.dtype, torch.float32)
-    pooled = F.adaptive_avg_pool2d(features.to(dtype), nodes).flatten(2)
+    pooled = F.adaptive_avg_pool2d(precise(features), nodes).flatten(2)
     pooled = F.normalize(pooled, dim=1)
-    return (pooled.mT @ pooled)[:, None]
+    with torch.autocast(pooled.device.type, enabled=False): return (pooled.mT @ pooled)[:, None]
 
 
 class ConvLSTM(nn.Module):

@@ -9,14 +9,15 @@ __all__ = ['pairwise_frame_loss', 'PairwiseFrameLoss']
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from ..motion.warp import precise
 
 # %% ../../nbs/5_losses/02_pairwise.ipynb #8d71d840
 def _unit_columns(probabilities, size):
     "(B,C,H,W) to (B,C,N) with columns of length 1, at another size where that is asked for."
+    probabilities = precise(probabilities)
     if probabilities.shape[-2:] != size:
         probabilities = F.interpolate(probabilities, size, mode='bilinear', align_corners=False)
-    dtype = torch.promote_types(probabilities.dtype, torch.float32)
-    return F.normalize(probabilities.to(dtype).flatten(2), dim=1)
+    return F.normalize(probabilities.flatten(2), dim=1)
 
 
 def pairwise_frame_loss(
@@ -39,8 +40,9 @@ def pairwise_frame_loss(
     t, t_next = (_unit_columns(p.detach(), size) for p in (teacher_t, teacher_next))
     q = torch.cat([s, -t], 1)
     k = torch.cat([s_next, t_next], 1)
-    gram_q = q @ q.mT/q.shape[-1]
-    gram_k = k @ k.mT/k.shape[-1]
+    with torch.autocast(q.device.type, enabled=False):   # equal products cancel: half precision would leave nothing
+        gram_q = q @ q.mT/q.shape[-1]
+        gram_k = k @ k.mT/k.shape[-1]
     return (gram_q*gram_k).sum((1, 2)).mean()
 
 

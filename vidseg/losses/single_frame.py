@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .multi_frame import self_similarity
+from ..motion.warp import precise
 
 # %% ../../nbs/5_losses/04_single_frame.ipynb #67887b3d
 def average_gradients(
@@ -60,7 +61,7 @@ class Critic(nn.Module):
 # %% ../../nbs/5_losses/04_single_frame.ipynb #3a879fff
 def _log_probabilities(logits):
     "(B,C,H,W), in single precision or better."
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(1)
+    return precise(logits).log_softmax(1)
 
 
 class SingleFrameLoss(nn.Module):

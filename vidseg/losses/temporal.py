@@ -9,7 +9,7 @@ __all__ = ['DIVERGENCES', 'temporal_loss', 'TemporalLoss', 'temporal_map']
 import torch
 from torch import Tensor, nn
 
-from ..motion.warp import occlusion_mask, warp
+from ..motion.warp import occlusion_mask, precise, warp
 
 # %% ../../nbs/5_losses/01_temporal.ipynb #18814420
 def _kl(log_p, q): return (log_p.exp()*(log_p - (q + 1e-8).log())).sum(1, keepdim=True)
@@ -27,8 +27,7 @@ def _per_pixel(logits_t, logits_s, flow, frame_t, frame_s, divergence):
     "V · KL of every pixel, and which pixels have a partner inside the frame; both (B,1,H,W). Arguments as for `temporal_loss`."
     distance_of = DIVERGENCES[_known_divergence(divergence)]
     flow = flow.detach()
-    def precise(x): return x.to(torch.promote_types(x.dtype, torch.float32))  # half precision is not enough here
-    logits_t, logits_s = precise(logits_t), precise(logits_s)
+    logits_t, logits_s, frame_t, frame_s = map(precise, (logits_t, logits_s, frame_t, frame_s))
     q_s, inside = warp(logits_s.softmax(1), flow)
     weight = occlusion_mask(frame_t, warp(frame_s, flow)[0]).detach()*inside
     return weight*distance_of(logits_t.log_softmax(1), q_s), inside

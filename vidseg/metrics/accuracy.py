@@ -6,6 +6,8 @@
 __all__ = ['as_bytes', 'count_pairs', 'joint_histogram', 'iou_per_class', 'LabelMetric', 'MeanIoU', 'PixelAccuracy']
 
 # %% ../../nbs/6_metrics/01_accuracy.ipynb #ce81a9e1
+import hashlib
+
 import cv2
 import numpy as np
 import torch
@@ -79,6 +81,11 @@ class LabelMetric(Metric):
     "What the metrics of label maps share: they take label maps of a known number of classes, and more is better."
     is_differentiable, higher_is_better, full_state_update = False, True, False
 
+    def __new__(cls, *args, **kwargs):
+        metric = super().__new__(cls)
+        metric._counts_as = f'{cls.update.__module__}.{cls.update.__qualname__} {args} {sorted(kwargs.items())}'
+        return metric
+
     def __init__(self,
         num_classes:int,       # C, 1…255
         ignore_index:int=255,  # the id of unknown pixels, not one of the classes
@@ -89,6 +96,8 @@ class LabelMetric(Metric):
         if not 1 <= num_classes <= 255: raise ValueError(f'num_classes={num_classes}: it must be in 1…255, for label maps are bytes')
         if 0 <= ignore_index < num_classes: raise ValueError(f'ignore_index={ignore_index} is one of the {num_classes} classes')
         self.num_classes, self.ignore_index = num_classes, ignore_index
+        how = hashlib.blake2b(self._counts_as.encode(), digest_size=8).digest()
+        self.add_state('how', torch.tensor(list(how)), dist_reduce_fx='max')
 
 # %% ../../nbs/6_metrics/01_accuracy.ipynb #ca40237d
 class _Accuracy(LabelMetric):

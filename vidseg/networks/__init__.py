@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'create_model', 'for_inference', 'load_encoder', 'load_network', 'read_weights', 'SegNet', 'SegOutput',
-           'count_parameters']
+           'as_segnet', 'count_parameters']
 
 # %% ../../nbs/3_networks/00_room.ipynb #2248bf64
 from .models import MODELS, create_model, for_inference, load_encoder, load_network, read_weights
 from .segnet import SegNet, SegOutput, count_parameters
+from .wrap import as_segnet
 
 _all_ = [
     'MODELS', 'create_model', 'for_inference', 'load_encoder', 'load_network', 'read_weights', 'SegNet', 'SegOutput',
-    'count_parameters',
+    'as_segnet', 'count_parameters',
 ]

@@ -51,6 +51,11 @@ class SegNet(nn.Module, ABC):
     ) -> tuple[Tensor, tuple]: # (B,F,h,w) features and, in training mode, (B,C,h,w) scores of each auxiliary head
         "All of the network before its classifier."
 
+    def check(self, image:Tensor):
+        "Raises `ValueError` when it is no batch of images."
+        if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+            raise ValueError(f'image must be (B,3,H,W) floating point in 0..1, got {tuple(image.shape)} {image.dtype}')
+
     def prepare(self,
         image:Tensor, # (B,3,H,W) RGB in 0..1
     ) -> Tensor: # (B,3,H',W') what `extract` sees
@@ -69,8 +74,7 @@ class SegNet(nn.Module, ABC):
         image:Tensor, # (B,3,H,W) floating point, 0..1 RGB, any H and W
     ) -> SegOutput: # scores at the size of the image
         "Segment every image by itself. Raises `ValueError` when it is not such a batch."
-        if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
-            raise ValueError(f'image must be (B,3,H,W) floating point in 0..1, got {tuple(image.shape)} {image.dtype}')
+        self.check(image)
         features, aux = self.extract(self.prepare(image))
         logits, *aux = (self.upsample(scores, image.shape[-2:]) for scores in (self.classifier(features), *aux))
         return SegOutput(logits, features, tuple(aux))

@@ -6,6 +6,7 @@
 __all__ = ['run_notebook', 'code_digest', 'refresh_notebook', 'main']
 
 # %% ../../nbs/8_paper/08_notebooks.ipynb #55b1456c
+import ast
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from ..settings import like, one_of
 from ..workspace import atomic_write, name_full_disk, root
 
 # %% ../../nbs/8_paper/08_notebooks.ipynb #7d16ea3b
@@ -47,12 +49,28 @@ _KERNEL = [
 ]
 
 
+def _check_names(parameters):
+    "Look whether `experiments.yaml` knows the profile, data set, schemes and table that a notebook is asked for."
+    file = root()/'nbs'/'experiments'/'experiments.yaml'
+    if not file.is_file(): return
+    import yaml
+    content = yaml.safe_load(file.read_text(encoding='utf-8'))
+    having = [name for name, entry in content['data_sets'].items() if parameters.get('profile') in entry['profiles']]
+    schemes = parameters.get('scheme', [])
+    for scheme in [schemes] if isinstance(schemes, str) else schemes: one_of('scheme', scheme.partition('@')[0], content['schemes'])
+    for name, known in dict(profile=content['profiles'], data=having, table=content['tables']).items():
+        if name in parameters: one_of(name, parameters[name], known)
+
+
 def run_notebook(
     notebook:str,        # name under `nbs/experiments`, e.g. 'train'
     output:str|Path,     # the executed notebook
     **parameters,        # of the notebook's cell tagged `parameters`
 ) -> Path: # `output`
-    "Run an experiment notebook with papermill. Raises `ValueError` for an unknown notebook or parameter; the message lists the known ones."
+    """Run an experiment notebook with papermill.
+
+    Raises `ValueError` for an unknown notebook, parameter, profile, data set, scheme or table, listing the known ones, and for a value of
+    another kind than the parameter's default; then nothing is made."""
     import papermill
     source, output = root()/'nbs'/'experiments'/f'{notebook}.ipynb', Path(output)
     if not source.exists():
@@ -63,6 +81,9 @@ def run_notebook(
     known = papermill.inspect_notebook(str(source))
     if unknown := [name for name in parameters if name not in known]:
         raise ValueError(f"notebook '{notebook}' has no parameter '{unknown[0]}'; it has {', '.join(known)}")
+    defaults = {name: ast.literal_eval(entry['default']) for name, entry in known.items()}
+    parameters = {name: like(name, value, defaults[name]) for name, value in parameters.items()}
+    _check_names(defaults | parameters)
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_suffix('.partial.ipynb')
     os.environ.setdefault('PLOTLY_RENDERER', 'plotly_mimetype+notebook_connected') # no copy of plotly.js in every notebook

@@ -20,6 +20,7 @@ from .pseudo import write_pseudo_labels
 from .recipe import Recipe
 from .runs import Run
 from .start import find_start
+from .tasks import check_recipe
 from .training import train
 from ..workspace import pick_device, provenance, root
 
@@ -97,6 +98,7 @@ def make_run(
     recipe = recipe or experiment.recipe_of(wanted)
     state = PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU'))
     if Run.of(recipe).state == 'there': return train(recipe)
+    check_recipe(recipe)
     if recipe.start: find_start(recipe)
     with state.main_process_first():
         for split in dict.fromkeys([recipe.split, recipe.video or recipe.split]): experiment.prepare(split, wanted.seed)

@@ -98,6 +98,7 @@ class Jobs:
         self.experiment, self.seeds, self.source = experiment, seeds, source
         self.executed = f'runs/{experiment.data}-{experiment.profile}'
         self.figures = experiment.figures(seeds)
+        self.weights = f'encoder_weights={_as_json(experiment.encoder_weights)}' if experiment.encoder_weights else '' # a setting
         self.threads = experiment.settings.get('threads', 1)
         self.workers = experiment.settings.get('workers', 0)
         self.every = experiment.settings.get('checkpoint_every', 100)
@@ -115,7 +116,7 @@ class Jobs:
     def _run(self, notebook, output, *settings):
         "The command that executes a notebook; an empty setting is not said."
         e = self.experiment
-        weights = [f'encoder_weights={e.encoder_weights}'] if e.encoder_weights else []
+        weights = [self.weights] if self.weights else []
         return ['vidseg', 'run', notebook, output, f'profile={e.profile}', f'data={e.data}', *weights, *settings]
 
     # Clips

@@ -15,22 +15,21 @@ from torch import Tensor, nn
 
 from ..data.clips import Clip
 from ..keyframes.base import VideoNet
-from ..networks.batches import batch_by_batch, to_images
+from ..networks.batches import batch_by_batch, class_ids, to_images
+from ..networks.wrap import as_segnet
 
 # %% ../../nbs/7_training/04_predictions.ipynb #7af66002
 def _frames(clip): return (clip.frame(i) for i in range(len(clip)))
 
 
-def _class_ids(scores): return scores.argmax(1).to(torch.uint8).cpu()
-
-
 def _predict_frames(model, clip, device, batch_size, mirrored):
     "(T,H,W) uint8 class ids of a clip; and those averaged with the mirrored frames, or None."
+    model = as_segnet(model)
     def look(images):
         scores = model(images).logits
-        if not mirrored: return _class_ids(scores), None
+        if not mirrored: return class_ids(scores), None
         other_way = model(images.flip(3)).logits.flip(3)
-        return _class_ids(scores), _class_ids(scores.softmax(1) + other_way.softmax(1))
+        return class_ids(scores), class_ids(scores.softmax(1) + other_way.softmax(1))
     plain, averaged = zip(*(said for _, said in batch_by_batch(look, _frames(clip), batch_size, device)))
     return torch.cat(plain), torch.cat(averaged) if mirrored else None
 
@@ -46,13 +45,13 @@ def predict_video(
     model.reset(offset)
     pred, fired = [], []
     for frame in _frames(clip):
-        pred.append(_class_ids(model.step(to_images([frame], device))))
+        pred.append(class_ids(model.step(to_images([frame], device))))
         fired.append(bool(model.fired.any()))
     return torch.cat(pred), torch.tensor(fired)
 
 
 def predict_clip(
-    model:nn.Module,     # (B,3,H,W) image in 0..1 → `SegOutput`; or a `VideoNet`
+    model:nn.Module,     # as for `as_segnet`; or a `VideoNet`
     clip:Clip,
     flip:bool=False,     # average with the prediction on the mirrored frame
     device='cpu',

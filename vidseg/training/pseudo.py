@@ -20,26 +20,26 @@ from ..data.clips import Clip, write_dataset_info
 from ..data.images import write_image
 from ..metrics.accuracy import iou_per_class, joint_histogram
 from ..networks.batches import batch_by_batch
+from ..networks.wrap import as_segnet
 from ..workspace import atomic_folder, atomic_write, link, one_maker
 
 # %% ../../nbs/7_training/09_pseudo.ipynb #c17c014b
 @torch.inference_mode()
 def predict_tta(
-    model:nn.Module,               # (B,3,H,W) image in 0..1 → logits, or something with `.logits`
+    model:nn.Module,               # as for `as_segnet`
     image:Tensor,                  # (B,3,H,W) in 0..1
     scales:tuple=(.75, 1., 1.25),  # sizes of the image, relative to its own
     flip:bool=True,                # also its mirror image
 ) -> Tensor: # (B,C,H,W) class probabilities
     "Class probabilities with multi-scale and flip augmentation (section III-A). Raises `ValueError` for a scale that leaves nothing."
-    size, total = tuple(image.shape[-2:]), 0
+    model, size, total = as_segnet(model), tuple(image.shape[-2:]), 0
     for scale in scales:
         scaled = tuple(round(n*scale) for n in size)
         if min(scaled) < 1: raise ValueError(f'scale {scale} makes an image of {size[0]}×{size[1]} px vanish')
         x = image
         if scaled != size: x = F.interpolate(image, scaled, mode='bilinear', align_corners=False, antialias=scale < 1)
         for mirrored in (False, True) if flip else (False,):
-            scores = model(x.flip(3) if mirrored else x)
-            p = getattr(scores, 'logits', scores).float().softmax(1)
+            p = model(x.flip(3) if mirrored else x).logits.float().softmax(1)
             if mirrored: p = p.flip(3)
             if scaled != size: p = F.interpolate(p, size, mode='bilinear', align_corners=False)
             total = total + p
@@ -62,7 +62,7 @@ def quality(
 
 
 def write_pseudo_labels(
-    model:nn.Module,              # the teacher: (B,3,H,W) image in 0..1 → logits, or something with `.logits`
+    model:nn.Module,              # the teacher, as for `as_segnet`
     clips:list[Clip],             # of one clip folder
     target:str|Path,              # the clip folder to make, with the one split 'pseudo'
     scales:tuple=(.75, 1., 1.25), # as for `predict_tta`
@@ -88,7 +88,7 @@ def write_pseudo_labels(
         source = clips[0].folder
         made_by |= dict(source=source.name, split=clips[0].split, scales=list(scales), flip=flip, threshold=threshold, every=every)
         partial = _begun(target.with_name(target.name + '.partial'), made_by)
-        model = model.eval().to(device)
+        model = as_segnet(model).eval().to(device)
 
         def probabilities(image): return predict_tta(model, image, scales, flip)
 
@@ -135,7 +135,7 @@ def _label_clip(probabilities, clip, folder, threshold, every, device, batch_siz
     for batch, p in batch_by_batch(probabilities, frames, batch_size, device):
         if p.shape[1] != C: raise ValueError(f'the teacher has {p.shape[1]} classes, {clip.folder.path} has {C}')
         p, label = p.max(1)
-        label[p < threshold] = 255
+        label[~(p >= threshold)] = 255         # nor is what is not finite a label
         label = label.to(torch.uint8).cpu()
         kept += (label != 255).sum().item()
         pixels += label.numel()

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from .terms import TERMS
+from ..settings import number, pair, switch, word
 from ..workspace import atomic_write, file_digest, root
 
 # %% ../../nbs/7_training/02_recipe.ipynb #f9ec5258
@@ -31,6 +32,34 @@ _CHOICES = dict(
     optimizer=('sgd', 'adamw'),
     mixed_precision=('no', 'bf16', 'fp16'),
 )
+_NUMBERS = dict(
+    steps=dict(kind=int, least=1),
+    seed=dict(kind=int, least=0),
+    pseudo_share=dict(least=0, most=1),
+    batch_size=dict(kind=int, least=1),
+    video_batch_size=dict(kind=int, least=1),
+    max_gap=dict(kind=int, least=1),
+    lr=dict(above=0),
+    momentum=dict(least=0, most=1),
+    weight_decay=dict(least=0),
+    power=dict(least=0),
+    aux_weight=dict(least=0),
+    dropout=dict(least=0, most=1),
+)
+_PAIRS = dict(crop=dict(kind=int, least=1, none=True), scale=dict(above=0))
+
+
+def _typed(name, kind, value):
+    "The value of a field, as its type is. Raises `ValueError` that names it."
+    if name in _NUMBERS: return number(name, value, **_NUMBERS[name])
+    if name in _PAIRS: return pair(name, value, **_PAIRS[name])
+    if name == 'terms':
+        if not isinstance(value, dict): raise ValueError(f'terms is {value!r}, must be loss terms with their weights, as {{temporal: 0.1}}')
+        return {word('terms: a name', term): number(f'terms: the weight of {term}', weight) for term, weight in value.items()}
+    if name == 'networks':
+        if not isinstance(value, (list, tuple)): raise ValueError(f'networks is {value!r}, must be a list of run folders')
+        return tuple(word(name, folder) for folder in value)
+    return switch(name, value) if kind is bool else word(name, value, none=kind is not str)
 
 
 @dataclass(frozen=True)
@@ -73,9 +102,9 @@ class Recipe:
     start: str|None = None                       # run folder or weights file that all weights are from, with a new optimiser and schedule
 
     def __post_init__(self):
-        for name in ('crop', 'scale', 'networks'):
-            value = getattr(self, name)
-            if value is not None: object.__setattr__(self, name, tuple(value))
+        try:
+            for entry in fields(self): object.__setattr__(self, entry.name, _typed(entry.name, entry.type, getattr(self, entry.name)))
+        except ValueError as error: raise ValueError(f"recipe '{self.name}': {error}") from None
         for fault in self._faults(): raise ValueError(f"recipe '{self.name}': {fault}")
 
     def _faults(self):
@@ -88,12 +117,9 @@ class Recipe:
         for name, known in _CHOICES.items():
             value = getattr(self, name)
             if value not in known: yield f"{name} '{value}' is unknown; known are {', '.join(known)}"
-        for name in ('steps', 'batch_size', 'video_batch_size', 'max_gap'):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1: yield f'{name} is {value!r}, must be a whole number of at least 1'
+        if self.scale[0] > self.scale[1]: yield f'scale is {self.scale}, must be from the smallest to the largest'
         for name in self.terms:
             if name not in TERMS: yield f"loss term '{name}' is unknown; known are {', '.join(TERMS)}"
-        if not 0 <= self.pseudo_share <= 1: yield f'pseudo_share is {self.pseudo_share}, must be from 0 to 1'
 
     def _lacks(self):
         "What values that go together lack, in words."

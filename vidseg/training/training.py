@@ -24,8 +24,9 @@ from .journal import Journal
 from .recipe import Recipe
 from .runs import Run
 from .start import check_start, load_start
-from .tasks import task_of
+from .tasks import check_recipe, task_of
 from .terms import TERMS, named_scalars
+from ..settings import number
 from ..workspace import end_with_parent, provenance, root, seed_everything
 
 # %% ../../nbs/7_training/10_training.ipynb #f819cdce
@@ -324,6 +325,8 @@ def train(
     if run.state == 'there':
         if recipe.start: check_start(run, recipe)
         return run.folder
+    checkpoint_every, workers = number('checkpoint_every', checkpoint_every, int, least=1), number('workers', workers, int, least=0)
+    check_recipe(recipe)
     training = Training(recipe)
     loading = dict(workers=workers, cache=flow_cache and root()/flow_cache)
     try:

@@ -7,11 +7,12 @@ __all__ = ['EXTRAS', 'flow_video', 'missing_extra', 'main']
 
 # %% ../../nbs/9_use/06_commands.ipynb #8d40190b
 import argparse
-import inspect
 import re
 import sys
 import warnings
 from pathlib import Path
+
+from ..settings import from_environment, number, read_settings
 
 # %% ../../nbs/9_use/06_commands.ipynb #b48dd366
 def flow_video(
@@ -32,11 +33,12 @@ def flow_video(
     import torch
     from tqdm import tqdm
     from vidseg.data.video import Video, check_video_target, write_video
-    from vidseg.motion.flow import FLOW_METHODS, estimate_flow, flow_to_color
+    from vidseg.motion.flow import check_flow, estimate_flow, flow_to_color
     from vidseg.workspace import pick_device
-    if method not in FLOW_METHODS: raise ValueError(f"unknown flow method '{method}'. Known: {', '.join(FLOW_METHODS)}")
+    longest = number('longest', longest, above=0, none=True)
     check_video_target(target, source)
     video, device = Video(source, fps, max_frames=max_frames, damaged=damaged), pick_device(device)
+    check_flow(method, device)
 
     def image(frame): return torch.from_numpy(frame).to(device).permute(2, 0, 1)[None].float()/255
 
@@ -75,20 +77,30 @@ def _command(says, *arguments, settings=''):
 def _argument(*names, **how): return names, how
 
 
+def _number(name, kind=float, **bounds):
+    "An argument that is a number, e.g. `--fps`: the option, and how it is read."
+    def read(text):
+        try: return number(name, text, kind, **bounds)
+        except ValueError as error: raise argparse.ArgumentTypeError(str(error)) from None
+    return dict(type=read)
+
+
 _PROFILE = _argument('--profile', default='mini', help='smoke, demo, mini, gpu or paper (mini)')
 _DATA = _argument('--data', default='street', help='a data set of the profile (street)')
-_WEIGHTS = _argument('--encoder-weights', metavar='FILE', help='a file with ImageNet weights, or imagenet (as the profile says)')
+_WEIGHTS = _argument('--encoder-weights', metavar='FILE',
+                     help='a file with ImageNet weights, $NAME of the environment, or imagenet (as the profile says)')
 _SOURCE = _argument('source', help='a video file or a folder of images')
 _RUN = _argument('--run', required=True, help='a run folder (also relative to runs/)')
 _DEVICE = _argument('--device', help='cpu, cuda, mps (the best there is)')
 _DAMAGED = _argument('--damaged', choices=('error', 'skip'), default='error', help='refuse what is damaged, or skip it (error)')
-_SAMPLED = (_argument('--fps', type=float, help='frame rate to sample at'),
-            _argument('--max-frames', type=int, help='stop after so many frames'), _DAMAGED)
+_SAMPLED = (_argument('--fps', **_number('fps', above=0), help='frame rate to sample at'),
+            _argument('--max-frames', **_number('max_frames', int, least=1), help='stop after so many frames'), _DAMAGED)
 
 
 @_command('train a scheme of experiments.yaml, and first what it needs', _PROFILE, _DATA,
           _argument('--scheme', default='baseline', help='its name, or name@network (baseline)'),
-          _argument('--seed', type=int, default=0, help='(0)'), _WEIGHTS, settings='fields of `Recipe`, as steps=200')
+          _argument('--seed', **_number('seed', int, least=0), default=0, help='(0)'), _WEIGHTS,
+          settings='fields of `Recipe`, as steps=200')
 def _train(profile, data, scheme, seed, encoder_weights, settings):
     from dataclasses import asdict
     from vidseg.training.experiments import Experiment
@@ -96,7 +108,7 @@ def _train(profile, data, scheme, seed, encoder_weights, settings):
     from vidseg.training.pipeline import prepare_and_train
     for name in {'profile', 'data', 'scheme', 'seed'} & set(settings):
         raise ValueError(f"'{name}={settings[name]}': write --{name} {settings[name]}")
-    experiment = Experiment(profile, data, encoder_weights)
+    experiment = Experiment(profile, data, from_environment(encoder_weights))
     recipe = Recipe.of(**asdict(experiment.recipe(scheme, seed)) | settings)
     print(prepare_and_train(experiment, scheme, seed, recipe))
 
@@ -106,7 +118,7 @@ def _train(profile, data, scheme, seed, encoder_weights, settings):
 def _plan(profile, data, seeds, encoder_weights):
     from vidseg.training.experiments import Experiment, seed_list
     from vidseg.training.plan import plan
-    rows, missing = plan(Experiment(profile, data, encoder_weights), seed_list(seeds))
+    rows, missing = plan(Experiment(profile, data, from_environment(encoder_weights)), seed_list(seeds))
     width = max(len(row['run']) for row in rows)
     for row in rows:
         work = f" {row['steps']:6} steps × {row['frames']:3} frames" if row['steps'] else ' '*28
@@ -138,9 +150,9 @@ def _run(notebook, output, settings):
           _argument('target', nargs='?', help='the clip folder to make (data/<name of the source>)'),
           _argument('--labels', metavar='FOLDER', help='label pictures, ids or colours (labels, masks … beside the pictures)'),
           _argument('--classes', help="names, as road,car; or a file of one class a line, with its colour where labels are coloured"),
-          _argument('--ignore', type=int, default=255, metavar='VALUE', help='of label pictures, what counts nowhere (255)'),
-          _argument('--size', nargs=2, type=int, metavar=('H', 'W'), help='to resize to'),
-          _argument('--fps', type=float, help='rate to sample videos at; of pictures, that they were taken at'), _DAMAGED)
+          _argument('--ignore', **_number('ignore', int), default=255, metavar='VALUE', help='of label pictures, what counts nowhere (255)'),
+          _argument('--size', nargs=2, **_number('size', int, least=1), metavar=('H', 'W'), help='to resize to'),
+          _argument('--fps', **_number('fps', above=0), help='rate to sample videos at, or that pictures were taken at'), _DAMAGED)
 def _import(source, target, ignore, size, **how):
     from vidseg.data.folders import import_folder
     from vidseg.workspace import and_more, root
@@ -153,8 +165,8 @@ def _import(source, target, ignore, size, **how):
 @_command('segment a video, frame by frame', _SOURCE,
           _argument('target', help='.mp4 or .webm: an overlay; a name without suffix: a folder of PNG files of class ids'),
           _argument('--run', required=True, help='a run folder (also relative to runs/), or an .onnx file'),
-          _argument('--opacity', type=float, default=.5, help='of the colours over the frames, 0 to 1 (0.5)'),
-          _argument('--batch-size', type=int, default=4, help='frames at once (4)'), _DEVICE, *_SAMPLED)
+          _argument('--opacity', **_number('opacity', least=0, most=1), default=.5, help='of the colours over the frames, 0 to 1 (0.5)'),
+          _argument('--batch-size', **_number('batch_size', int, least=1), default=4, help='frames at once (4)'), _DEVICE, *_SAMPLED)
 def _segment(source, target, run, batch_size, device, **how):
     from vidseg.use.export import load_segmenter
     from vidseg.use.predict import segment
@@ -165,21 +177,24 @@ def _segment(source, target, run, batch_size, device, **how):
 @_command('accuracy and temporal consistency of a run on a clip folder', _RUN,
           _argument('--data', help="a clip folder with the same classes (the run's own)"),
           _argument('--split', default='val', help='of the clip folder (val)'),
-          _argument('--flow', default='dis', help='dis, farneback, raft, …, or exact where the clip folder has it (dis)'),
+          _argument('--flow', default='dis', help='dis, farneback, raft_small, …, or exact where the clip folder has it (dis)'),
           _argument('--stability', action='store_true', help='Tsb as well, which takes longer'), _DEVICE)
 def _evaluate(run, **how):
     from math import isfinite
     from vidseg.paper.results import METRICS
     from vidseg.training.evaluation import evaluate
+    from vidseg.motion.flow import check_flow
     from vidseg.training.runs import Run
+    if how['flow'] != 'exact': check_flow(how['flow'])
     for name, value in evaluate(Run.find(run).folder, **how).items():
         kind = METRICS.get(name)
         if kind and isinstance(value, float) and isfinite(value): print(f'{kind.name + kind.unit:24}{kind.text(value)}')
 
 
 @_command('the motion of a video in colours', _SOURCE, _argument('target', help='.mp4 or .webm'),
-          _argument('--method', default='dis', help='dis, farneback, raft, … (dis)'),
-          _argument('--longest', type=float, help='length in pixels of the full colours (a twentieth of the longer side)'),
+          _argument('--method', default='dis', help='dis, farneback, raft_small, … (dis)'),
+          _argument('--longest', **_number('longest', above=0),
+                    help='length in pixels of the full colours (a twentieth of the longer side)'),
           _argument('--device', help='where RAFT computes: cpu, cuda, mps'), *_SAMPLED)
 def _flow(**how): print(flow_video(**how))
 
@@ -187,18 +202,17 @@ def _flow(**how): print(flow_video(**how))
 @_command('make a network consistent on a video, and measure that on frames it was not trained on', _SOURCE,
           _argument('target', help='the .onnx file to write'), _RUN,
           _argument('--folder', help='working folder; what is there is not made again (data/own-<name of the video>)'),
-          _argument('--size', nargs=2, type=int, metavar=('H', 'W'), help='to resize the frames to'), _DEVICE, *_SAMPLED,
+          _argument('--size', nargs=2, **_number('size', int, least=1), metavar=('H', 'W'), help='to resize the frames to'),
+          _DEVICE, *_SAMPLED,
           settings='of `adapt`, as steps=100')
 def _adapt(source, target, run, folder, size, device, settings, **sampled):
-    from vidseg.use.adapt import adapt, label_video
+    from vidseg.use.adapt import adapt, check_settings, label_video
     from vidseg.use.export import export_onnx
     from vidseg.use.predict import Segmenter
     from vidseg.workspace import root
-    known = [name for name in inspect.signature(adapt).parameters if name not in ('segmenter', 'video', 'progress')]
-    if unknown := [name for name in settings if name not in known]:
-        raise ValueError(f"there is no setting '{unknown[0]}'; there are {', '.join(known)}")
     if Path(target).suffix != '.onnx': raise ValueError(f"'{target}': what is written is an .onnx file")
     segmenter, folder = Segmenter.from_run(run, device=device), folder or root()/'data'/f'own-{Path(source).stem}'
+    check_settings(segmenter, **settings)
     labelled = label_video(segmenter, source, folder, size=size and tuple(size), **sampled)
     adapted = adapt(segmenter, labelled, **settings)
     print(f'on {sum(map(len, adapted.clips))} held-out frames:')
@@ -239,7 +253,6 @@ def main(
     command = given.pop('command')
     try:
         if pairs := given.get('settings', []) + arguments[last:]:
-            from vidseg.workspace import read_settings
             given['settings'] = read_settings(pairs)
         elif 'settings' in given: given['settings'] = {}
         _COMMANDS[command][-1](**given)

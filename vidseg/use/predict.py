@@ -15,56 +15,63 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..networks.batches import batch_by_batch
-from ..networks.segnet import SegNet
+from ..networks.batches import batch_by_batch, class_ids
+from ..networks.wrap import as_segnet
 from ..data.pictures import distinct_colors, overlay
 from ..keyframes.base import VideoNet
 from ..training.runs import Run
 from ..data.images import write_image
 from ..data.video import Video, check_video_target, video_frames, write_video
-from ..workspace import atomic_folder, pick_device
+from ..settings import number, sampled
+from ..workspace import and_more, atomic_folder, pick_device
 
 # %% ../../nbs/9_use/01_predict.ipynb #65bad39f
-class _Wrapped(SegNet):
-    "A network of somebody else's, in our form."
-    def __init__(self, network, mean, std):
-        super().__init__(mean, std)
-        self.network, self.classifier = network, nn.Identity()   # its features are its scores
-
-    def extract(self, image):
-        out = self.network(image)
-        if isinstance(out, dict): out = out['out'] if 'out' in out else next(iter(out.values()))
-        elif hasattr(out, 'logits'): out = out.logits
-        elif isinstance(out, (tuple, list)): out = out[0]
-        if not isinstance(out, Tensor) or out.ndim != 4 or len(out) != len(image):
-            gave = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            raise ValueError(f'{type(self.network).__name__} must give scores (B,C,h,w) for an image (B,3,H,W), it gave {gave}')
-        return out, ()
-
-
 def wrap_network(
     network:nn.Module,       # (B,3,H,W) image → scores (B,C,h,w), a tuple that begins with them, a dict with 'out', or `.logits`
     mean:Sequence=(0, 0, 0), # of the images it is used to, RGB in 0..1; (0.485, 0.456, 0.406) where it was pretrained on ImageNet
     std:Sequence=(1, 1, 1),  # their standard deviation; (0.229, 0.224, 0.225)
 ) -> nn.Module: # (B,3,H,W) image in 0..1 → `SegOutput`; one of ours is returned as it is
-    """Somebody else's network in the form that training, evaluation and prediction here use.
+    """Somebody else's network in the form that training, evaluation and prediction here use, as `as_segnet` does.
 
-    Its first call raises `ValueError` when the network gives no scores."""
-    return network if isinstance(network, (SegNet, VideoNet)) else _Wrapped(network, mean, std)
+    Its first call raises `ValueError` when the network gives no scores, or does not take the image."""
+    return network if isinstance(network, VideoNet) else as_segnet(network, mean, std)
 
 # %% ../../nbs/9_use/01_predict.ipynb #ffdfc72c
+def _names(classes):
+    "The names of the classes; numbers where there are none."
+    if isinstance(classes, (int, np.integer)):
+        count = number('classes', classes, int, least=1, most=255)
+        return [f'class {k}' for k in range(count)] if count > 1 else ['foreground']
+    if isinstance(classes, str): raise ValueError(f"classes are a list of names, or their number; got '{classes}'")
+    names = [str(name) for name in classes]
+    if not 1 <= len(names) <= 255: raise ValueError(f'{len(names)} classes are named, there must be 1…255: label maps are bytes')
+    return names
+
+
+def _one_by_one(frames):
+    "Frames (H,W,3) uint8: of one, of several, of a list or an array; grey ones have three equal channels."
+    if hasattr(frames, 'ndim') and (frames.ndim == 2 or frames.ndim == 3 and frames.shape[-1] == 3): frames = [frames]
+    for frame in frames:
+        frame = np.asarray(frame)
+        grey = frame.ndim == 2 or frame.ndim == 3 and frame.shape[2] == 1
+        yield np.repeat(frame.reshape(*frame.shape[:2], 1), 3, 2) if grey else frame
+
+
 class Segmenter:
     "A network with the names and colours of its classes: frames or a video file in, class ids, probabilities or an overlay out."
     def __init__(self,
         model:nn.Module,            # one of ours, or whatever `wrap_network` takes
-        classes:Sequence[str],      # their names, in the order of the scores
+        classes:Sequence[str]|int,  # their names, in the order of the scores, or their number; of one, the other is the background
         colors=None,                # (C,3) RGB in 0..255; None: `distinct_colors`
         device:str|None=None,       # as for `pick_device`
         batch_size:int=4,           # frames at once; keyframe methods see one after the other
     ):
-        self.classes, self.device, self.batch_size = list(classes), pick_device(device), batch_size
+        "Raises `ValueError` for classes, colours, a device or a batch size that cannot be."
+        self.classes, self.device, self.batch_size = _names(classes), pick_device(device), number('batch_size', batch_size, int, least=1)
         self.colors = distinct_colors(len(self.classes)) if colors is None else np.asarray(colors, np.uint8).reshape(-1, 3)
         if len(self.colors) != len(self.classes): raise ValueError(f'{len(self.classes)} classes but {len(self.colors)} colours')
+        if len(self.classes) == 1:
+            self.classes, self.colors = ['background', *self.classes], np.vstack([np.zeros((1, 3), np.uint8), self.colors])
         self.model = wrap_network(model).to(self.device).eval()
 
     @classmethod
@@ -78,7 +85,7 @@ class Segmenter:
 
     @torch.inference_mode()
     def logits(self,
-        frames:Iterable, # of (H,W,3) uint8 RGB, or one (T,H,W,3) array
+        frames:Iterable, # of (H,W,3) uint8 RGB or (H,W) grey, a (T,H,W,3) array, or one frame
     ) -> Tensor: # (T,C,H,W) float32, on the CPU
         """The scores of some frames, all at once in memory.
 
@@ -91,38 +98,40 @@ class Segmenter:
         if one_by_one: self.model.reset()
         def score(images): return self.model.step(images) if one_by_one else self.model(images).logits
         count = 0
-        for batch, scores in batch_by_batch(score, frames, 1 if one_by_one else self.batch_size, self.device):
+        for batch, scores in batch_by_batch(score, _one_by_one(frames), 1 if one_by_one else self.batch_size, self.device):
             if scores.shape[1] != len(self.classes):
-                raise ValueError(f'the network has {scores.shape[1]} classes, {len(self.classes)} are named')
+                named = f'{len(self.classes)} are named: {and_more(self.classes, 5)}'
+                raise ValueError(f'the network has {scores.shape[1]} classes, {named}')
             yield batch, scores
             count += len(batch)
         if not count: raise ValueError('there are no frames to segment')
 
     def __call__(self,
-        frames:Iterable, # of (H,W,3) uint8 RGB, or one (T,H,W,3) array
+        frames:Iterable, # as for `logits`
     ) -> np.ndarray: # (T,H,W) uint8 class ids
-        "The class of every pixel."
+        "The class of every pixel; 255 where the scores are not finite."
         return np.concatenate([label[None] for _, label in self.stream(frames)])
 
     def probabilities(self,
-        frames:Iterable, # of (H,W,3) uint8 RGB, or one (T,H,W,3) array
+        frames:Iterable, # as for `logits`
     ) -> np.ndarray: # (T,C,H,W) float32, their sum over the classes is 1
         "How probable every class is."
         return self.logits(frames).softmax(1).numpy()
 
     def stream(self,
-        source,                 # a video file, a folder of images, or frames (H,W,3) uint8 RGB
+        source,                 # a video file, a folder of images, or frames as for `logits`
         fps:float|None=None,    # lower frame rate to sample a video at
         max_frames:int|None=None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]: # (frame (H,W,3), class ids (H,W) uint8)
         "One frame after the other with its classes; holds a batch in memory. Raises as `video_frames` and `logits`."
+        fps, max_frames = sampled(fps, max_frames)
         on_disk = isinstance(source, (str, Path))
+        if not on_disk: source = _one_by_one(source)
         scores = self._scores(video_frames(source, fps, max_frames=max_frames) if on_disk else itertools.islice(source, max_frames))
         while True:
             with torch.inference_mode(): found = next(scores, None)
             if found is None: return
-            batch, labels = found[0], found[1].argmax(1).to(torch.uint8).cpu().numpy()
-            yield from zip(batch, labels)
+            yield from zip(found[0], class_ids(found[1]).numpy())
 
 # %% ../../nbs/9_use/01_predict.ipynb #b21ead7a
 def segment(
@@ -140,7 +149,7 @@ def segment(
     Raises `FileNotFoundError` or `ValueError` for what cannot be read, `OSError` for what cannot be written, `FileExistsError` for a folder
     that is there; then nothing is left behind."""
     from tqdm import tqdm
-    target = Path(target)
+    target, opacity = Path(target), number('opacity', opacity, least=0, most=1)
     if target.suffix: check_video_target(target, source)
     elif target.exists(): raise FileExistsError(f'{target} is already there')
     video = Video(source, fps, max_frames=max_frames, damaged=damaged)
