@@ -150,7 +150,7 @@ def _run(notebook, output, settings):
           _argument('target', nargs='?', help='the clip folder to make (data/<name of the source>)'),
           _argument('--labels', metavar='FOLDER', help='label pictures, ids or colours (labels, masks … beside the pictures)'),
           _argument('--classes', help="names, as road,car; or a file of one class a line, with its colour where labels are coloured"),
-          _argument('--ignore', **_number('ignore', int), default=255, metavar='VALUE', help='of label pictures, what counts nowhere (255)'),
+          _argument('--ignore', **_number('ignore', int), default=255, metavar='VALUE', help='of labels, what counts nowhere (255)'),
           _argument('--size', nargs=2, **_number('size', int, least=1), metavar=('H', 'W'), help='to resize to'),
           _argument('--fps', **_number('fps', above=0), help='rate to sample videos at, or that pictures were taken at'), _DAMAGED)
 def _import(source, target, ignore, size, **how):
