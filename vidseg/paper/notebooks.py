@@ -59,7 +59,8 @@ def _check_names(parameters):
     schemes = parameters.get('scheme', [])
     for scheme in [schemes] if isinstance(schemes, str) else schemes: one_of('scheme', scheme.partition('@')[0], content['schemes'])
     for name, known in dict(profile=content['profiles'], data=having, table=content['tables']).items():
-        if name in parameters: one_of(name, parameters[name], known)
+        own = name == 'data' and (root()/str(parameters.get('data'))/'dataset.json').is_file()     # a clip folder without an entry
+        if name in parameters and not own: one_of(name, parameters[name], known)
 
 
 def run_notebook(

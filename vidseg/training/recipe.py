@@ -39,7 +39,7 @@ _NUMBERS = dict(
     batch_size=dict(kind=int, least=1),
     video_batch_size=dict(kind=int, least=1),
     max_gap=dict(kind=int, least=1),
-    lr=dict(above=0),
+    lr=dict(least=0),
     momentum=dict(least=0, most=1),
     weight_decay=dict(least=0),
     power=dict(least=0),
