@@ -46,7 +46,7 @@ def write_video(
     if colors is not None: palette[:len(colors)] = colors
     container_format, codec, options = VIDEO_CODECS[kind]
     rate = Fraction(fps).limit_denominator(1001)
-    tick = 1/rate if times is None else 1/(rate*math.ceil(10000/rate))
+    tick = 1/rate if times is None else Fraction(1, rate.numerator*math.ceil(10000/rate.numerator))   # 1/rate is a multiple of it
     times = ((n*tick, (n + 1)*tick) for n in itertools.count()) if times is None else iter(times)
     size = film = None
     with _writable(path), atomic_write(path) as file, av.open(file, 'w', format=container_format) as container:
