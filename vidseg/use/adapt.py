@@ -37,7 +37,7 @@ from ..training.training import train
 from ..data.images import write_image
 from ..data.video import Video
 from ..settings import number, pair, sampled
-from ..workspace import atomic_folder, root
+from ..workspace import atomic_folder, one_maker, root
 
 # %% ../../nbs/9_use/03_adapt.ipynb #94b4996d
 PARTS = 'train', 'check', 'held_out'      # of every shot, in this order
@@ -86,13 +86,15 @@ def split_video(
             raise ValueError(f'{source} has shots of {", ".join(map(str, lengths)) or 0} frames; held_out={held_out} and check={check} '
                              'leave no shot with three each to train on, to check and to measure on')
         frames, n = iter(video), 0
-        with atomic_folder(target) as folder:
-            write_dataset_info(folder, name=source.stem, classes=segmenter.classes, colors=segmenter.colors.tolist(),
-                               fps=round(video.fps, 3), source=source.name)
-            for shot, counts in enumerate(parts):
-                for split, count in zip(PARTS, counts):
-                    if count: write_clip(folder/split/f'{source.stem}-{shot:03}', itertools.islice(frames, count), start=n)
-                    n += count
+        with one_maker(target):
+            if target.exists(): return ClipFolder(target)        # while we waited
+            with atomic_folder(target) as folder:
+                write_dataset_info(folder, name=source.stem, classes=segmenter.classes, colors=segmenter.colors.tolist(),
+                                   fps=round(video.fps, 3), source=source.name)
+                for shot, counts in enumerate(parts):
+                    for split, count in zip(PARTS, counts):
+                        if count: write_clip(folder/split/f'{source.stem}-{shot:03}', itertools.islice(frames, count), start=n)
+                        n += count
     return ClipFolder(target)
 
 # %% ../../nbs/9_use/03_adapt.ipynb #5f0c3a12
