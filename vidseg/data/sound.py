@@ -66,18 +66,18 @@ class Sound:
     def _encoded(self, source):
         "(seconds, packet to be written), encoded anew."
         import av
-        encoder, samples, first = self.target, av.AudioFifo(), None
+        encoder, samples, first, written = self.target, av.AudioFifo(), None, 0
         resampler = av.AudioResampler(format=encoder.format, layout=encoder.layout, rate=encoder.rate)
 
         def encoded(part): # the encoder takes frames of one length
             return [(float(packet.pts*packet.time_base), packet) for packet in encoder.encode(part)]
 
         def parts(partial=False):
+            nonlocal written
             while part := samples.read(encoder.frame_size, partial):
-                part.pts, part.time_base = round(first*encoder.rate) + parts.written, Fraction(1, encoder.rate)
-                parts.written += part.samples
+                part.pts, part.time_base = round(first*encoder.rate) + written, Fraction(1, encoder.rate)
+                written += part.samples
                 yield from encoded(part)
-        parts.written = 0
 
         for time, packet in self._times(source):
             if first is None: first = time
