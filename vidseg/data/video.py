@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from .containers import incomplete
-from .display import displayed, encodable, matrix_for, tag
+from .display import display_matrix, displayed, encodable, matrix_for, tag
 from .images import IMAGE_SUFFIXES, image_files, read_image
 from .sound import Sound
 from .timing import Clock, at_rate, spans
@@ -208,9 +208,10 @@ class Video:
 
     def _film(self):
         "(seconds, duration or None, picture) of a video file, all of one size."
-        size, said = None, False
+        size, said, matrix = None, False, None
         for n, (time, duration, frame, aspect) in enumerate(self._decoded()):
-            image = displayed(frame, aspect)
+            if matrix is None: matrix = display_matrix(frame)
+            image = displayed(frame, aspect, matrix)
             size = size or image.shape[:2]
             if image.shape[:2] != size:
                 was, now = ('×'.join(map(str, shape[:2])) for shape in (size, image.shape))
