@@ -59,6 +59,7 @@ def sensor_noise(
 class World(ABC):
     "One clip of a procedural world, determined by its seed and size: frames, labels, instances, exact flow and occlusion."
     name = ''      # one word: what the clip shows
+    version = 1    # goes up when the same seed gives other pixels than before
     classes = []   # names
     colors = []    # (R, G, B) of every class, 0..255
     least = 16     # pixels that a side must have

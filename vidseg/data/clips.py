@@ -73,6 +73,13 @@ def _write_flows(folder, flows, size, start, clip):
         np.save(folder/f'{start + i:06d}_{start + j:06d}.npy', flow)
 
 
+def _write_hidden(folder, hidden, size, start, clip):
+    folder.mkdir()
+    for (i, j), value in hidden.items():
+        value = _checked(f'hidden {i}→{j} for {clip}', value, size, ('bool',))
+        write_image(folder/f'{start + i:06d}_{start + j:06d}.png', 255*value.astype(np.uint8))
+
+
 def write_clip(
     folder:str|Path,       # the clip to make: <root>/<split>/<clip>; it must not exist yet
     frames:Iterable,       # of (H,W,3) uint8 RGB
@@ -80,6 +87,7 @@ def write_clip(
     instances=None,        # (H,W) uint8 or uint16 instance ids, 0 = nothing; given like labels
     alpha=None,            # (H,W) opacity, float in 0..1; given like labels, stored with 8 bits
     flows=None,            # dict {(i, j): (2,H,W) pixels (dx, dy) from frame i to frame j}, or an iterable of such pairs (key, flow)
+    hidden=None,           # dict {(i, j): (H,W) bool}: pixels of frame i that are not seen in frame j: outside, or behind something
     start:int=0,           # number in the name of the first frame
     ext:str='png',         # 'png' (exact) or 'jpg' (small) frames
     quality:int=95,        # of jpg frames
@@ -106,6 +114,7 @@ def write_clip(
         if not count: raise ValueError(f'no frames for {folder}')
         for kind, values in given.items(): _check_numbers(f'{kind} for {folder}', values, count)
         if flows is not None: _write_flows(temporary/'flow', flows, size, start, folder)
+        if hidden is not None: _write_hidden(temporary/'hidden', hidden, size, start, folder)
     return count
 
 # %% ../../nbs/1_data/07_clips.ipynb #de446306
@@ -179,6 +188,12 @@ class Clip:
         path = self.path/'flow'/f'{self.frames[i]}_{self.frames[j]}.npy'
         if not path.is_file(): raise ValueError(f'no flow from frame {self.frames[i]} to {self.frames[j]} in {self.path}')
         return np.load(path, allow_pickle=False).astype(np.float32)
+
+    def visible(self, i:int, j:int) -> np.ndarray:
+        "(H,W) bool: pixels of frame `i` that are seen in frame `j`, too. Raises `ValueError` when it is not stored."
+        path = self.path/'hidden'/f'{self.frames[i]}_{self.frames[j]}.png'
+        if not path.is_file(): raise ValueError(f'what frame {self.frames[j]} hides of {self.frames[i]} is not stored in {self.path}')
+        return read_image(path, color=False) == 0
 
     def _map(self, kind, i):
         path = self.path/kind/f'{self.frames[i]}.png'

@@ -21,7 +21,7 @@ _SAMPLED = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 class StreetWorld(World):
     "A drive down a procedural street: one clip, determined by its seed and size."
-    name = 'street'
+    name, version = 'street', 2
     classes = ['road', 'pavement', 'building', 'vegetation', 'sky', 'pole', 'person', 'car']
     colors = [[128, 64, 128], [244, 35, 232], [70, 70, 70], [107, 142, 35], [70, 130, 180], [220, 190, 40], [220, 20, 60], [0, 0, 142]]
 
@@ -66,8 +66,8 @@ class StreetWorld(World):
         for _ in range(rng.integers(1, 3)):            # oncoming ones
             x, z = -rng.uniform(.9, 1.5), rng.uniform(14, 60)
             self._add_car(rng, x, z, -rng.uniform(5, 11), front=True)
-        for _ in range(rng.integers(4, 9)):
-            side, z = rng.choice([-1, 1]), rng.uniform(7, 34)
+        for _ in range(rng.integers(5, 11)):
+            side, z = rng.choice([-1, 1]), rng.uniform(4, 20)
             if rng.random() < .3:                      # across the road, or along the pavement
                 x, ways = rng.uniform(-road, road), rng.choice([-1, 1])
                 self._add_person(rng, x, z, (ways*rng.uniform(.8, 1.6), 0, 0))
@@ -95,7 +95,7 @@ class StreetWorld(World):
 
     def _add_kerb(self, rng, side, road):
         "Trees and lamps along the kerb, and parked cars."
-        z = rng.uniform(4, 10)
+        z = rng.uniform(3, 8)
         while z < 70:
             if rng.random() < .5:
                 tall, texture = rng.uniform(4, 6.5), tree(rng)
@@ -103,7 +103,7 @@ class StreetWorld(World):
                 self._add(texture, VEGETATION, (x, -tall, z), _RIGHT, (.65*tall, tall))
             else: self._add(lamp(rng, side > 0), POLE, (side*(road + .6), -6, z), _RIGHT, (1.4, 6))
             if rng.random() < .45: self._add_car(rng, side*(road - .95), z + rng.uniform(2, 4), 0, front=side < 0)
-            z += rng.uniform(6, 11)
+            z += rng.uniform(5, 9)
 
     def _add_car(self, rng, x, z, speed, front):
         face, side = car(rng, front)
@@ -120,8 +120,8 @@ class StreetWorld(World):
         cloth = rng.uniform(.05, .5, 3)
         for sign in (-1, 1):                           # the legs swing about the hips, in opposite phase
             hip = x + .07*sign*tall/1.75, -.47*tall, z + .02
-            self._add(leg(rng, cloth), PERSON, hip, _RIGHT, (.17, .47*tall), velocity, instance=instance, swing=(sign*.42, rate))
-        self._add(body(rng), PERSON, (x, -tall, z), _RIGHT, (.56*tall/1.75, .56*tall), velocity, instance=instance)
+            self._add(leg(rng, cloth), PERSON, hip, _RIGHT, (.22, .47*tall), velocity, instance=instance, swing=(sign*.42, rate))
+        self._add(body(rng), PERSON, (x, -tall, z), _RIGHT, (.74*tall/1.75, .56*tall), velocity, instance=instance)
 
     def _next_instance(self): return 1 + max((q['instance'] for q in self._quads), default=0)
 

@@ -119,13 +119,13 @@ def lamp(
     "A lamp post, sometimes with a traffic sign; 6 m tall, 20 pixels a metre."
     h, w = 120, 28
     img, color = canvas(h, w), (*vary(rng, (.30, .31, .32)), 1.)
-    cv2.rectangle(img, (w//2 - 1, 6), (w//2 + 1, h), color, -1)
+    cv2.rectangle(img, (w//2 - 4, 6), (w//2 + 4, h), color, -1)
     end = 2 if left else w - 3
-    cv2.line(img, (w//2, 6), (end, 3), color, 2, cv2.LINE_AA)
+    cv2.line(img, (w//2, 6), (end, 4), color, 5, cv2.LINE_AA)
     cv2.rectangle(img, (min(end, w//2) if left else end - 6, 2), (end + 6 if left else end, 5), color, -1)
     if rng.random() < .4:
         red_or_blue = [(.75, .15, .12), (.15, .30, .70)][rng.integers(2)]
-        cv2.circle(img, (w//2, 46), 6, (*vary(rng, red_or_blue), 1.), -1, cv2.LINE_AA)
+        cv2.circle(img, (w//2, 46), 8, (*vary(rng, red_or_blue), 1.), -1, cv2.LINE_AA)
     return img
 
 # %% ../../nbs/1_data/11_textures.ipynb #142ec854

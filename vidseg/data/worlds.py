@@ -29,7 +29,7 @@ def write_world(
     labels:str='all',        # 'all' frames, 'one' (the 20th of 30, as on Cityscapes) or 'none'
     of:str|None=None,        # one of `SPLITS`: the clips are clips of that split
     first:int=0,             # the number of the first of them
-    gaps:tuple[int, ...]=(), # exact flow is written from every labelled frame to the frames this far away, e.g. (1,)
+    gaps:tuple[int, ...]=(), # exact flow from labelled frames to those this far away, e.g. (1,), and back; and what is hidden there
     **options,               # of the world: size, length, fps, noise
 ) -> Path: # the folder of the split
     """Write one split of a world as a clip folder, whole or not at all.
@@ -50,10 +50,12 @@ def write_world(
             clip = kind(of_clip + k, **options)
             times = range(clip.length)
             labelled = {'all': times, 'one': [min(19, clip.length - 1)], 'none': []}[labels]
+            pairs = [(t, t + gap) for t in labelled for gap in gaps if t + gap in times]
             write_clip(
                 folder/f'{first + k:04}',
                 (clip.render(t) for t in times),
                 labels={t: clip.label(t) for t in labelled},
                 instances={t: clip.instances(t) for t in labelled},
-                flows={(t, t + gap): clip.flow(t, t + gap) for t in labelled for gap in gaps if t + gap in times})
+                flows={(a, b): clip.flow(a, b) for t, u in pairs for a, b in ((t, u), (u, t))},
+                hidden={pair: clip.occlusion(*pair) for pair in pairs} or None)
     return Path(target)/split

@@ -8,12 +8,15 @@ __all__ = ['evaluate']
 # %% ../../nbs/7_training/14_evaluation.ipynb #767d765c
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 
 import torch
 
 from ..data.clips import Clip, ClipFolder
+from ..metrics.flicker import visible_pixels
 from ..motion.flow import clip_flow
 from ..networks.segnet import count_parameters
+from .measures import along, numbers_of
 from .runs import Run
 from .tasks import task_of
 from ..workspace import pick_device, root
@@ -40,20 +43,39 @@ def _sources(folder, split, video, images):
 
 def _pieces(walk, flow, cache):
     "A walk with some of its pairs of neighbours at a time, and the flow between them: long clips in pieces."
-    for t in torch.arange(len(walk.clip) - 1).split(64):
-        flows = torch.stack([clip_flow(walk.clip, i, i + 1, flow, cache) for i in t.tolist()])
-        yield replace(walk, t=t, flow=flows)
+    clip = walk.clip
+    for t in torch.arange(len(clip) - 1).split(64):
+        there, back = (torch.stack([clip_flow(clip, i + a, i + b, flow, cache) for i in t.tolist()]) for a, b in ((0, 1), (1, 0)))
+        if flow == 'exact': visible = torch.stack([torch.from_numpy(clip.visible(i, i + 1)) for i in t.tolist()])
+        else: visible = visible_pixels(there, back)
+        yield replace(walk, t=t, flow=there, flow_back=back, visible=visible)
 
 
-def _feed(measures, walk, flow, cache):
-    "Give the measures of a walk what they ask for."
-    for measure in measures:
-        if measure.fed == 'mirrored' and walk.averaged is None: continue
-        if measure.fed != 'pairs': measure.update(walk)
-    of_pairs = [measure for measure in measures if measure.fed == 'pairs']
-    if not of_pairs: return
-    for piece in _pieces(walk, flow, cache):
-        for measure in of_pairs: measure.update(piece)
+class _Measuring:
+    "The measures of an evaluation by name, those of pairs once for each flow, and how long each takes."
+    def __init__(self, kinds, classes, settings, flows):
+        asked = {name: kind for name, kind in kinds.items() if kind.option is None or settings[kind.option]}
+        self.flows = {name: flows[0] for name in asked}
+        self.flows |= {along(name, flow): flow for name, kind in asked.items() if kind.fed == 'pairs' for flow in flows[1:]}
+        self.measures = {name: asked[name.partition(' ')[0]](classes) for name in self.flows}
+        self.seconds = dict.fromkeys(self.measures, 0.)
+
+    def _update(self, name, walk):
+        began = perf_counter()
+        self.measures[name].update(walk)
+        self.seconds[name] += perf_counter() - began
+
+    def feed(self, feeds, walk, cache):
+        "Give those that are measured there what they ask for of a walk."
+        names = [name for name, measure in self.measures.items() if measure.fed in feeds]
+        for name in names:
+            if self.measures[name].fed == 'mirrored' and walk.averaged is None: continue
+            if self.measures[name].fed != 'pairs': self._update(name, walk)
+        of_pairs = [name for name in names if self.measures[name].fed == 'pairs']
+        for flow in dict.fromkeys(self.flows[name] for name in of_pairs):
+            for piece in _pieces(walk, flow, cache):
+                for name in of_pairs:
+                    if self.flows[name] == flow: self._update(name, piece)
 
 
 def _clips_of(run, recipe, data):
@@ -67,19 +89,18 @@ def _clips_of(run, recipe, data):
     return folder
 
 
-def _walk_through(task, model, clip, feeds, measures, device, flow, cache):
+def _walk_through(task, model, clip, feeds, measuring, device, cache):
     "Walk through a clip, and feed those of the measures that are measured there."
-    fed = [measure for measure in measures if measure.fed in feeds]
-    mirrored = any(measure.fed == 'mirrored' for measure in fed)
+    mirrored = any(measure.fed == 'mirrored' and measure.fed in feeds for measure in measuring.measures.values())
     for walk in task.walk(model, clip, device, mirrored):
-        _feed(fed, walk, flow, cache)
+        measuring.feed(feeds, walk, cache)
         if feeds == {'images'}: break              # single images have no key frames that could lie elsewhere
 
 
 def evaluate(
     run:str|Path,              # run folder
     split:str='val',           # of the run's clip folder: video with labels
-    flow:str='dis',            # for TC: as for `clip_flow`, 'exact' where the clip folder has it
+    flow:str|list='dis',       # for consistency: as for `clip_flow`, 'exact' where the clip folder has it; of several, the first is the one
     video:str|None=None,       # the split for TC, VC and Tsb, where it is another one
     images:str|None=None,      # a split of single labelled images, for a second mIoU
     stability:bool=False,      # Tsb as well (Table IV)
@@ -91,7 +112,8 @@ def evaluate(
 ) -> dict: # the numbers of the task's measures, parameters, what was evaluated, and the digest of the weights
     """Evaluate a run and keep the numbers in its folder, named after data set and split where these are not the run's own.
 
-    The numbers are percentages (miou, tc, iou/<class>, …); key_drop is in points of TC, tsb as in Table IV.
+    The numbers are percentages (miou, tc, iou/<class>, …); key_drop is in points of TC, tsb as in Table IV. Along a second flow,
+    consistency is measured again: tc_farneback, …. The run keeps the sums that they are made of, and the seconds that each measure took.
 
     Raises `ValueError` for another class list and for a split without labels, `FileNotFoundError` for a clip folder that is not here."""
     from tqdm import tqdm
@@ -100,12 +122,12 @@ def evaluate(
     folder, task = _clips_of(run, recipe, data), task_of(recipe)
     model = model.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
     settings = dict(split=split, video=video, data=folder.name, flow=flow, images=images, stability=stability, flip=flip)
-    asked = [kind for kind in task.measures.values() if kind.option is None or settings[kind.option]]
-    measures = [kind(folder.classes) for kind in asked]
+    measuring = _Measuring(task.measures, folder.classes, settings, [flow] if isinstance(flow, str) else flow)
     cache = flow_cache and root()/flow_cache
     sources = list(_sources(folder, split, video, images))
     bar = tqdm(sources, desc=f'{run.name} on {split}', unit='clip', mininterval=1, disable=not progress)
-    for clip, feeds in bar: _walk_through(task, model, clip, feeds, measures, device, flow, cache)
-    numbers = {name: x for measure in measures for name, x in measure.compute().items()}
-    numbers |= dict(parameters=count_parameters(model)) | settings
-    return run.write_metrics(numbers, folder.name if data or split != 'val' else None, split)
+    for clip, feeds in bar: _walk_through(task, model, clip, feeds, measuring, device, cache)
+    sums = {name: measure.sums() for name, measure in measuring.measures.items()}
+    found = numbers_of(sums, folder.classes, task.measures) | dict(parameters=count_parameters(model)) | settings
+    found |= dict(sums=sums, seconds={name: round(seconds, 3) for name, seconds in measuring.seconds.items()})
+    return run.write_metrics(found, folder.name if data or split != 'val' else None, split)

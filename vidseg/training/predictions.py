@@ -72,11 +72,20 @@ class Walk:
     offset: int = 0               # of its key frames
     t: Tensor|None = None         # (P,) int64 frames that are compared with the next one …
     flow: Tensor|None = None      # … and (P,2,H,W) px how they move to it
+    flow_back: Tensor|None = None # (P,2,H,W) px how the next one moves to them
+    visible: Tensor|None = None   # (P,H,W) bool: their pixels that are seen in the next one, too
 
     @cached_property
     def labels(self) -> Tensor: # (L,H,W) uint8
         "The labels of the labelled frames."
         return torch.stack([torch.from_numpy(self.clip.label(i)) for i in self.clip.labelled])
+
+    @cached_property
+    def targets(self) -> Tensor: # (T,H,W) uint8
+        "The labels of all frames, 255 where there are none."
+        targets = torch.full_like(self.pred, 255)
+        if self.clip.labelled: targets[self.clip.labelled] = self.labels
+        return targets
 
     @property
     def sequence(self) -> str:
