@@ -26,7 +26,7 @@ def write_world(
     clips:int,               # number of clips
     world:str='street',      # one of `WORLDS`
     seed:int=0,              # the world's seed: another seed, other streets
-    labels:str='all',        # 'all' frames, 'one' (the 20th of 30, as on Cityscapes) or 'none'
+    labels:str='all',        # 'all' frames, 'one' (the 20th of 30, as on Cityscapes), the one in the 'middle', or 'none'
     of:str|None=None,        # one of `SPLITS`: the clips are clips of that split
     first:int=0,             # the number of the first of them
     gaps:tuple[int, ...]=(), # exact flow from labelled frames to those this far away, e.g. (1,), and back; and what is hidden there
@@ -36,7 +36,7 @@ def write_world(
 
     Raises `ValueError` for an unknown world, split or kind of labels."""
     from tqdm import tqdm
-    choices = ('world', world, list(WORLDS)), ('split', of or split, SPLITS), ('labels', labels, ['all', 'one', 'none'])
+    choices = ('world', world, list(WORLDS)), ('split', of or split, SPLITS), ('labels', labels, ['all', 'one', 'middle', 'none'])
     for what, value, known in choices:
         if value not in known: raise ValueError(f"{what} '{value}' is unknown; known are {', '.join(known)}")
     kind = WORLDS[world]
@@ -49,7 +49,7 @@ def write_world(
         for k in tqdm(range(clips), desc=f'{world} {split}', unit='clip', mininterval=1):
             clip = kind(of_clip + k, **options)
             times = range(clip.length)
-            labelled = {'all': times, 'one': [min(19, clip.length - 1)], 'none': []}[labels]
+            labelled = {'all': times, 'one': [min(19, clip.length - 1)], 'middle': [clip.length//2], 'none': []}[labels]
             pairs = [(t, t + gap) for t in labelled for gap in gaps if t + gap in times]
             write_clip(
                 folder/f'{first + k:04}',
