@@ -71,7 +71,7 @@ class Recipe:
     seed: int = 0
     model: str = 'pspnet18'                      # as for `create_model`; of a keyframe method: those of its networks, joined by +
     encoder_weights: str|None = 'imagenet'       # None, 'imagenet' or a file
-    terms: dict = field(default_factory=lambda: {'cross_entropy': 1.}) # loss term → weight; the paper's λ is 0.1 for every term
+    terms: dict = field(default_factory=lambda: {'cross_entropy': 1.}) # loss term → weight; the paper's λ is 0.1 for every term. 0: computed, not learned from
     teacher: str|None = None                     # run folder of the network that is distilled from and made the pseudo labels
     split: str = 'train'                         # its labelled frames are trained on
     pseudo: str|None = None                      # clip folder of pseudo labels, trained on beside them (section III-A)
@@ -120,6 +120,7 @@ class Recipe:
         if self.scale[0] > self.scale[1]: yield f'scale is {self.scale}, must be from the smallest to the largest'
         for name in self.terms:
             if name not in TERMS: yield f"loss term '{name}' is unknown; known are {', '.join(TERMS)}"
+        if not any(self.terms.values()): yield 'no loss term has a weight: nothing would be learned'
 
     def _lacks(self):
         "What values that go together lack, in words."
@@ -140,8 +141,8 @@ class Recipe:
         return cls(**settings)
 
     def terms_that_need(self, need:str) -> list[str]:
-        "Its loss terms, of a weight other than 0, that need a thing of `NEEDS`."
-        return [name for name, weight in self.terms.items() if weight and need in TERMS[name].needs]
+        "Its loss terms, those of weight 0 among them, that need a thing of `NEEDS`."
+        return [name for name in self.terms if need in TERMS[name].needs]
 
     @property
     def needs_video(self) -> bool:

@@ -143,11 +143,10 @@ class Training:
         device = accelerator.device
         self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.clips = ClipFolder(root()/recipe.data)
-        self.weights = {name: weight for name, weight in recipe.terms.items() if weight}
         seed_everything(recipe.seed)
         with accelerator.main_process_first(): model, self.started_from = _network(recipe, self.clips.classes)
         self.teacher = load_teacher(recipe) if recipe.needs_teacher else None
-        self.terms = {name: TERMS[name].made_for(recipe) for name in self.weights}
+        self.terms = {name: TERMS[name].made_for(recipe) for name in recipe.terms}
         learned = {name: term for name, term in self.terms.items() if isinstance(term, nn.Module)}
         self.learned = nn.ModuleDict(learned).to(device)
         self.with_student = _parameters_without_optimizer(learned.values())
@@ -225,10 +224,10 @@ class Training:
         return step
 
     def losses(self, step): # (total, every term, every term with what is added in it apart)
-        "The weighted sum that is minimised, and what is in it."
+        "The weighted sum that is minimised, and what is in it; a term of weight 0 is looked at, and gives no gradient."
         parts = {name: named_scalars(name, term(step)) for name, term in self.terms.items()}
         values = {name: sum(scalars.values()) for name, scalars in parts.items()}
-        total = sum(weight*values[name] for name, weight in self.weights.items())
+        total = sum(weight*values[name] for name, weight in self.recipe.terms.items() if weight)
         apart = {name: x for scalars in parts.values() for name, x in scalars.items()}
         return total, apart
 
