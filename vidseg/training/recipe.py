@@ -23,12 +23,18 @@ def digest(
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
-_LATER = dict(optimizer='sgd', task='class_maps', start=None)  # fields that a recipe did not have from the beginning, with their defaults
+_LATER = dict(  # fields that a recipe did not have from the beginning, with their defaults
+    optimizer='sgd',
+    task='class_maps',
+    start=None,
+    weighting='photometric',
+)
 _OLD_NAMES = dict(decision='own')                  # loss terms that had another name when runs got theirs
 _CHOICES = dict(
-    sampling=('random', 'adjacent'),
+    sampling=('random', 'adjacent', 'copies'),
     neighbours=('one', 'both'),
     divergence=('kl', 'l2'),
+    weighting=('photometric', 'none'),
     optimizer=('sgd', 'adamw'),
     mixed_precision=('no', 'bf16', 'fp16'),
 )
@@ -71,7 +77,7 @@ class Recipe:
     seed: int = 0
     model: str = 'pspnet18'                      # as for `create_model`; of a keyframe method: those of its networks, joined by +
     encoder_weights: str|None = 'imagenet'       # None, 'imagenet' or a file
-    terms: dict = field(default_factory=lambda: {'cross_entropy': 1.}) # loss term → weight; the paper's λ is 0.1 for every term. 0: computed, not learned from
+    terms: dict = field(default_factory=lambda: {'cross_entropy': 1.}) # loss term → weight, the paper's λ is 0.1; 0: computed, not learned
     teacher: str|None = None                     # run folder of the network that is distilled from and made the pseudo labels
     split: str = 'train'                         # its labelled frames are trained on
     pseudo: str|None = None                      # clip folder of pseudo labels, trained on beside them (section III-A)
@@ -79,11 +85,12 @@ class Recipe:
     video: str|None = None                       # split of unlabelled video for the video terms; None: the frames around the labelled ones
     batch_size: int = 8                          # labelled frames a step, over all processes
     video_batch_size: int = 8                    # triplets a step: of `video`, or of the labelled frames, the others being single
-    sampling: str = 'random'                     # neighbours: 'random' within `max_gap`, or 'adjacent' (section IV-A, Table II)
+    sampling: str = 'random'                     # neighbours: 'random' within `max_gap`, 'adjacent' (Table II), or 'copies'
     neighbours: str = 'one'                      # 'one' of frame_f and frame_b, or 'both'
     max_gap: int = 3                             # frames
-    flow: str = 'dis'                            # as for `FLOW_METHODS`, or 'exact'
+    flow: str = 'dis'                            # as for `FLOW_METHODS`, or 'exact'; 'zero': nothing moves
     divergence: str = 'kl'                       # of the temporal loss: 'kl' or 'l2'
+    weighting: str = 'photometric'               # of its pixels: V of equation 3, or 'none': 1
     crop: tuple[int, int]|None = None            # (H, W); None: the whole frame
     scale: tuple[float, float] = (.5, 2.)        # random scaling
     flip: bool = True                            # random horizontal flip

@@ -102,7 +102,7 @@ def check_recipe(
     What runs hold is made on the way. Raises `ValueError` and `FileNotFoundError` in a line."""
     task_of(recipe)
     for name in recipe.model.split('+'): builder_of(name)
-    if recipe.needs_video and recipe.flow != 'exact': check_flow(recipe.flow)
+    if recipe.needs_video and recipe.sampling != 'copies' and recipe.flow != 'exact': check_flow(recipe.flow)
     weights = recipe.encoder_weights
     if weights in (None, 'imagenet') or (root()/weights).is_relative_to(root()/'runs') or (root()/weights).is_file(): return
     raise FileNotFoundError(f"recipe '{recipe.name}': no encoder weights '{weights}': give null, imagenet, "

@@ -98,7 +98,7 @@ def temporal(
     logits = step.output.logits.contiguous()                  # the loss works along the channels
     logits_t, logits_s = logits.index_select(0, t), logits.index_select(0, s)
     frames_t, frames_s = step.frames.index_select(0, t), step.frames.index_select(0, s)
-    return temporal_loss(logits_t, logits_s, step.flow, frames_t, frames_s, step.recipe.divergence)
+    return temporal_loss(logits_t, logits_s, step.flow, frames_t, frames_s, step.recipe.divergence, step.recipe.weighting)
 
 
 def pairwise_frame(
