@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from .terms import TERMS
+from .terms import NEIGHBOURS, TERMS
 from ..settings import number, pair, switch, word
 from ..workspace import atomic_write, file_digest, root
 
@@ -32,7 +32,7 @@ _LATER = dict(  # fields that a recipe did not have from the beginning, with the
 _OLD_NAMES = dict(decision='own')                  # loss terms that had another name when runs got theirs
 _CHOICES = dict(
     sampling=('random', 'adjacent', 'copies'),
-    neighbours=('one', 'both'),
+    neighbours=tuple(NEIGHBOURS),
     divergence=('kl', 'l2'),
     weighting=('photometric', 'none'),
     optimizer=('sgd', 'adamw'),
@@ -86,7 +86,7 @@ class Recipe:
     batch_size: int = 8                          # labelled frames a step, over all processes
     video_batch_size: int = 8                    # triplets a step: of `video`, or of the labelled frames, the others being single
     sampling: str = 'random'                     # neighbours: 'random' within `max_gap`, 'adjacent' (Table II), or 'copies'
-    neighbours: str = 'one'                      # 'one' of frame_f and frame_b, or 'both'
+    neighbours: str = 'one'                      # 'one' of frame_f and frame_b, 'both', or 'four': two on either side (T = 5)
     max_gap: int = 3                             # frames
     flow: str = 'dis'                            # as for `FLOW_METHODS`, or 'exact'; 'zero': nothing moves
     divergence: str = 'kl'                       # of the temporal loss: 'kl' or 'l2'
@@ -132,7 +132,9 @@ class Recipe:
     def _lacks(self):
         "What values that go together lack, in words."
         who = self.terms_that_need('both neighbours')
-        if who and self.neighbours != 'both': yield f"{', '.join(who)} looks at frame_f and frame_b: set neighbours to 'both'"
+        if who and self.neighbours == 'one': yield f"{', '.join(who)} looks at frame_f and frame_b: set neighbours to 'both' or 'four'"
+        if self.neighbours == 'four' and self.sampling == 'random' and self.max_gap < 2:
+            yield 'four neighbours are two different frames on either side: set max_gap to 2 or more'
         who = self.terms_that_need('teacher')
         if who and not self.teacher: yield f"{', '.join(who)} needs a teacher"
         if self.pseudo and not self.teacher: yield 'pseudo labels need the teacher that made them'
@@ -170,8 +172,7 @@ class Recipe:
     def frames(self) -> int:
         "Frames that a step puts through the network."
         if not self.needs_video: return self.batch_size
-        around = 2 if self.neighbours == 'both' else 1
-        return self.batch_size + self.triplets*(around + (self.video is not None))
+        return self.batch_size + self.triplets*(NEIGHBOURS[self.neighbours] + (self.video is not None))
 
     @property
     def folder(self) -> Path:

@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 
 from ..data.clips import Clip, missing_number
 from ..motion.flow import clip_flow
-from ..settings import one_of
+from ..settings import number, one_of
+from .terms import NEIGHBOURS
 
 # %% ../../nbs/7_training/03_sampling.ipynb #22ebd287
 _OUTSIDE = 1e9  # pixels: a flow that leads out of every frame
@@ -133,13 +134,13 @@ def copy_of(
 
 
 class Triplets(LabelledFrames):
-    "Frames with K = 2 (f, b) or 1 neighbours: `frame` (3,h,w), `label` (h,w), `neighbours` (K,3,h,w), `flows` (K,2,h,w) px to each."
+    "Frames with K = 1, 2 (f, b) or 4 neighbours: `frame` (3,h,w), `label` (h,w), `neighbours` (K,3,h,w), `flows` (K,2,h,w) px to each."
     def __init__(self,
         clips:list[Clip],        # as for `LabelledFrames`
         seed:int=0,              # what the draws depend on
         sampling:str='random',   # 'random' neighbours within `max_gap` frames, the 'adjacent' ones, or noisy 'copies' of the frame itself
         max_gap:int=3,           # frames
-        neighbours:str='one',    # 'one' of f and b, drawn at random, or 'both'
+        neighbours:str='one',    # 'one' of f and b, drawn at random, 'both', or 'four': a nearer and a farther one on either side
         flow:str='dis',          # as for `clip_flow`: an estimator's name or 'exact'
         cache=None,              # folder that keeps estimated flows, or None
         labelled:bool=True,      # the middle frame has a label; False: any frame
@@ -147,10 +148,11 @@ class Triplets(LabelledFrames):
     ):
         "Raises `ValueError` for another policy than these, for a clip that lacks a frame, and when no frame has such neighbours."
         one_of('sampling', sampling, ('random', 'adjacent', 'copies'))
-        one_of('neighbours', neighbours, ('one', 'both'))
-        self.copies = sampling == 'copies'
-        self.gap = 1 if sampling == 'adjacent' else max_gap
-        self.both, self.method, self.cache, self.labelled = neighbours == 'both', flow, cache, labelled
+        self.count = NEIGHBOURS[one_of('neighbours', neighbours, NEIGHBOURS)]
+        self.each, self.copies = self.count//2, sampling == 'copies'          # frames needed on either side
+        if sampling == 'random': number(f'max_gap of {neighbours}', max_gap, int, least=max(self.each, 1))
+        self.gap = max(self.each, 1) if sampling == 'adjacent' else max_gap
+        self.method, self.cache, self.labelled = flow, cache, labelled
         super().__init__(clips, seed, **geometry)
 
     def candidates(self, clip):
@@ -158,20 +160,23 @@ class Triplets(LabelledFrames):
         if self.copies: return list(numbers)
         if hole := missing_number(clip.frames): raise ValueError(f'{clip.path}/frames: {hole} is missing between its neighbours')
         if len(clip) == 1: return []
-        first, last = (1, len(clip) - 2) if self.both else (0, len(clip) - 1)
-        return [i for i in numbers if first <= i <= last]
+        return [i for i in numbers if self.each <= i < len(clip) - self.each]
 
     def gaps(self, room_before, room_behind, rng):
         "How many frames away the neighbours are, in order of time."
         def some_way(room): return int(rng.integers(1, min(self.gap, room) + 1)) if room else 0
+        def two_ways(room): return sorted(int(n) + 1 for n in rng.choice(min(self.gap, room), 2, replace=False))
+        if self.count == 4:
+            (near, far), behind = two_ways(room_before), two_ways(room_behind)
+            return [-far, -near, *behind]
         before, behind = some_way(room_before), some_way(room_behind)
         gaps = [-before, behind]
-        return gaps if self.both else [gaps[rng.integers(2)] or -before or behind]
+        return gaps if self.count == 2 else [gaps[rng.integers(2)] or -before or behind]
 
     def around(self, clip, i, rng):
         "The neighbours of a frame, in order of time, and the flow to each."
         if self.copies:
-            frames = [copy_of(clip.frame(i), rng) for _ in range(2 if self.both else 1)]
+            frames = [copy_of(clip.frame(i), rng) for _ in range(self.count)]
             return frames, [np.zeros((2, *clip.size), np.float32) for _ in frames]
         gaps = self.gaps(i, len(clip) - 1 - i, rng)
         return [clip.frame(i + g) for g in gaps], [clip_flow(clip, i, i + g, self.method, self.cache).numpy() for g in gaps]
