@@ -36,7 +36,7 @@ KEYFRAME_METHODS = {  # name → class, made from a list of per-frame networks a
 
 def create_keyframe_method(
     method:str,                 # one of `KEYFRAME_METHODS`
-    networks:Sequence[SegNet],  # trained per-frame networks: one ('average', 'smooth': of any kind); for 'accel' two, the large and the light
+    networks:Sequence[SegNet],  # trained per-frame networks: one ('average', 'smooth': any); for 'accel' two, the large and the light one
     **options,                  # of the method, such as `interval`
 ) -> VideoNet: # in the networks' mode and on their device
     """The keyframe method of that name (section IV-B, Table V).

@@ -28,6 +28,7 @@ _LATER = dict(  # fields that a recipe did not have from the beginning, with the
     task='class_maps',
     start=None,
     weighting='photometric',
+    method_options={},
 )
 _OLD_NAMES = dict(decision='own')                  # loss terms that had another name when runs got theirs
 _CHOICES = dict(
@@ -39,7 +40,7 @@ _CHOICES = dict(
     mixed_precision=('no', 'bf16', 'fp16'),
 )
 _NUMBERS = dict(
-    steps=dict(kind=int, least=1),
+    steps=dict(kind=int, least=0),
     seed=dict(kind=int, least=0),
     pseudo_share=dict(least=0, most=1),
     batch_size=dict(kind=int, least=1),
@@ -55,6 +56,13 @@ _NUMBERS = dict(
 _PAIRS = dict(crop=dict(kind=int, least=1, none=True), scale=dict(above=0))
 
 
+def _options(name, value):
+    "Options by name, each a number, a word, true, false or null."
+    plain = isinstance(value, dict) and all(isinstance(option, (bool, int, float, str, type(None))) for option in value.values())
+    if not plain: raise ValueError(f'{name} is {value!r}, must be options of the method with their values, as {{size: 5}}')
+    return {word(f'{name}: a name', option): chosen for option, chosen in value.items()}
+
+
 def _typed(name, kind, value):
     "The value of a field, as its type is. Raises `ValueError` that names it."
     if name in _NUMBERS: return number(name, value, **_NUMBERS[name])
@@ -62,6 +70,7 @@ def _typed(name, kind, value):
     if name == 'terms':
         if not isinstance(value, dict): raise ValueError(f'terms is {value!r}, must be loss terms with their weights, as {{temporal: 0.1}}')
         return {word('terms: a name', term): number(f'terms: the weight of {term}', weight) for term, weight in value.items()}
+    if name == 'method_options': return _options(name, value)
     if name == 'networks':
         if not isinstance(value, (list, tuple)): raise ValueError(f'networks is {value!r}, must be a list of run folders')
         return tuple(word(name, folder) for folder in value)
@@ -73,7 +82,7 @@ class Recipe:
     "Everything that has an influence on the weights of a training run. Its paths are relative to the root."
     name: str                                    # the scheme, e.g. 'baseline', 'TL'
     data: str                                    # the clip folder
-    steps: int                                   # optimiser steps
+    steps: int                                   # optimiser steps; 0: the network as it is at the start
     seed: int = 0
     model: str = 'pspnet18'                      # as for `create_model`; of a keyframe method: those of its networks, joined by +
     encoder_weights: str|None = 'imagenet'       # None, 'imagenet' or a file
@@ -106,6 +115,7 @@ class Recipe:
     method: str|None = None                      # as for `create_keyframe_method`; None: inference frame by frame
     networks: tuple = ()                         # run folders of the networks that the keyframe method is built of
     task: str = 'class_maps'                     # what is segmented, as for `TASKS`
+    method_options: dict = field(default_factory=dict) # of the keyframe method, by name, as {size: 5}
     start: str|None = None                       # run folder or weights file that all weights are from, with a new optimiser and schedule
 
     def __post_init__(self):
@@ -139,6 +149,7 @@ class Recipe:
         if who and not self.teacher: yield f"{', '.join(who)} needs a teacher"
         if self.pseudo and not self.teacher: yield 'pseudo labels need the teacher that made them'
         if bool(self.method) != bool(self.networks): yield 'a method needs the networks it is built of, and only a method has any'
+        if self.method_options and not self.method: yield 'method_options are those of a keyframe method: set method'
         if self.method and self.video: yield 'a method learns from labelled frames and their neighbours: set video to None'
 
     @classmethod

@@ -151,7 +151,7 @@ class Training:
         self.learned = nn.ModuleDict(learned).to(device)
         self.with_student = _parameters_without_optimizer(learned.values())
         optimizer = _optimizer(recipe, [*model.parameters(), *self.with_student])
-        def factor(step): return max(1 - step/recipe.steps, 0)**recipe.power
+        def factor(step): return max(1 - step/max(recipe.steps, 1), 0)**recipe.power
         self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         torch.manual_seed(recipe.seed + accelerator.process_index)  # each process has dropout masks of its own
         self.model, self.optimizer = accelerator.prepare(model.to(memory_format=self.layout), optimizer)
@@ -204,7 +204,8 @@ class Training:
         if len(steps) > 1: raise OSError(f'{run.folder}: the processes see different checkpoints, of the steps {sorted(steps)}')
 
     def batches(self, workers=0, cache=None):
-        "What the steps that are left are made of."
+        "What the steps that are left are made of; where none is left, nothing is looked for."
+        if self.journal.step >= self.recipe.steps: return ()
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         return zip(*loaders(self.recipe, self.journal.step, rank, processes, workers, cache))
 
