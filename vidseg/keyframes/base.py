@@ -132,9 +132,8 @@ class VideoNet(nn.Module, ABC):
         if len(networks) != self.takes or not all(isinstance(network, SegNet) for network in networks):
             raise ValueError(f'{kind} takes a list of {self.takes} per-frame networks, got {[type(x).__name__ for x in networks]}')
         self.networks = nn.ModuleList(networks)
-        features, classes = zip(*map(_classifier_channels, networks))
-        self.feature_channels, self.num_classes = features[0], classes[0]
-        if len(set(classes)) > 1: raise ValueError(f'{kind}: the networks must have the same classes, they have {list(classes)}')
+        classes = [_classifier_channels(network)[1] for network in networks] if self.takes > 1 else []
+        if len(set(classes)) > 1: raise ValueError(f'{kind}: the networks must have the same classes, they have {classes}')
         if interval is not None and (not isinstance(interval, int) or interval < 1):
             raise ValueError(f'{kind}: interval must be a whole number of at least 1, got {interval!r}')
         flow_parameters(flow)
@@ -145,6 +144,10 @@ class VideoNet(nn.Module, ABC):
 
     @property
     def network(self) -> SegNet: return self.networks[0]
+    @property
+    def feature_channels(self) -> int: return _classifier_channels(self.network)[0]
+    @property
+    def num_classes(self) -> int: return _classifier_channels(self.network)[1]
     @property
     def offsets(self) -> range: return range(self.interval or 1)  # what `reset` takes
 

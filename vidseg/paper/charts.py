@@ -59,7 +59,7 @@ def plot_log(
     from plotly.subplots import make_subplots
     logs = {Path(run).name: read_log(run) for run in runs}
     names = list(dict.fromkeys(c for log in logs.values() for c in log.columns if c not in ('step', 'lr')))
-    figure = make_subplots(1, len(names), subplot_titles=names)
+    figure = make_subplots(1, max(len(names), 1), subplot_titles=names)
     for (run, log), color in zip(logs.items(), list(COLORS.values())*len(logs)):
         for c, name in enumerate(names, 1):
             if name in log:

@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from .terms import TERMS
+from .terms import NEIGHBOURS, TERMS
 from ..settings import number, pair, switch, word
 from ..workspace import atomic_write, file_digest, root
 
@@ -23,17 +23,24 @@ def digest(
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
-_LATER = dict(optimizer='sgd', task='class_maps', start=None)  # fields that a recipe did not have from the beginning, with their defaults
+_LATER = dict(  # fields that a recipe did not have from the beginning, with their defaults
+    optimizer='sgd',
+    task='class_maps',
+    start=None,
+    weighting='photometric',
+    method_options={},
+)
 _OLD_NAMES = dict(decision='own')                  # loss terms that had another name when runs got theirs
 _CHOICES = dict(
-    sampling=('random', 'adjacent'),
-    neighbours=('one', 'both'),
+    sampling=('random', 'adjacent', 'copies'),
+    neighbours=tuple(NEIGHBOURS),
     divergence=('kl', 'l2'),
+    weighting=('photometric', 'none'),
     optimizer=('sgd', 'adamw'),
     mixed_precision=('no', 'bf16', 'fp16'),
 )
 _NUMBERS = dict(
-    steps=dict(kind=int, least=1),
+    steps=dict(kind=int, least=0),
     seed=dict(kind=int, least=0),
     pseudo_share=dict(least=0, most=1),
     batch_size=dict(kind=int, least=1),
@@ -49,6 +56,13 @@ _NUMBERS = dict(
 _PAIRS = dict(crop=dict(kind=int, least=1, none=True), scale=dict(above=0))
 
 
+def _options(name, value):
+    "Options by name, each a number, a word, true, false or null."
+    plain = isinstance(value, dict) and all(isinstance(option, (bool, int, float, str, type(None))) for option in value.values())
+    if not plain: raise ValueError(f'{name} is {value!r}, must be options of the method with their values, as {{size: 5}}')
+    return {word(f'{name}: a name', option): chosen for option, chosen in value.items()}
+
+
 def _typed(name, kind, value):
     "The value of a field, as its type is. Raises `ValueError` that names it."
     if name in _NUMBERS: return number(name, value, **_NUMBERS[name])
@@ -56,6 +70,7 @@ def _typed(name, kind, value):
     if name == 'terms':
         if not isinstance(value, dict): raise ValueError(f'terms is {value!r}, must be loss terms with their weights, as {{temporal: 0.1}}')
         return {word('terms: a name', term): number(f'terms: the weight of {term}', weight) for term, weight in value.items()}
+    if name == 'method_options': return _options(name, value)
     if name == 'networks':
         if not isinstance(value, (list, tuple)): raise ValueError(f'networks is {value!r}, must be a list of run folders')
         return tuple(word(name, folder) for folder in value)
@@ -67,11 +82,11 @@ class Recipe:
     "Everything that has an influence on the weights of a training run. Its paths are relative to the root."
     name: str                                    # the scheme, e.g. 'baseline', 'TL'
     data: str                                    # the clip folder
-    steps: int                                   # optimiser steps
+    steps: int                                   # optimiser steps; 0: the network as it is at the start
     seed: int = 0
     model: str = 'pspnet18'                      # as for `create_model`; of a keyframe method: those of its networks, joined by +
     encoder_weights: str|None = 'imagenet'       # None, 'imagenet' or a file
-    terms: dict = field(default_factory=lambda: {'cross_entropy': 1.}) # loss term → weight; the paper's λ is 0.1 for every term
+    terms: dict = field(default_factory=lambda: {'cross_entropy': 1.}) # loss term → weight, the paper's λ is 0.1; 0: computed, not learned
     teacher: str|None = None                     # run folder of the network that is distilled from and made the pseudo labels
     split: str = 'train'                         # its labelled frames are trained on
     pseudo: str|None = None                      # clip folder of pseudo labels, trained on beside them (section III-A)
@@ -79,11 +94,12 @@ class Recipe:
     video: str|None = None                       # split of unlabelled video for the video terms; None: the frames around the labelled ones
     batch_size: int = 8                          # labelled frames a step, over all processes
     video_batch_size: int = 8                    # triplets a step: of `video`, or of the labelled frames, the others being single
-    sampling: str = 'random'                     # neighbours: 'random' within `max_gap`, or 'adjacent' (section IV-A, Table II)
-    neighbours: str = 'one'                      # 'one' of frame_f and frame_b, or 'both'
+    sampling: str = 'random'                     # neighbours: 'random' within `max_gap`, 'adjacent' (Table II), or 'copies'
+    neighbours: str = 'one'                      # 'one' of frame_f and frame_b, 'both', or 'four': two on either side (T = 5)
     max_gap: int = 3                             # frames
-    flow: str = 'dis'                            # as for `FLOW_METHODS`, or 'exact'
+    flow: str = 'dis'                            # as for `FLOW_METHODS`, or 'exact'; 'zero': nothing moves
     divergence: str = 'kl'                       # of the temporal loss: 'kl' or 'l2'
+    weighting: str = 'photometric'               # of its pixels: V of equation 3, or 'none': 1
     crop: tuple[int, int]|None = None            # (H, W); None: the whole frame
     scale: tuple[float, float] = (.5, 2.)        # random scaling
     flip: bool = True                            # random horizontal flip
@@ -99,6 +115,7 @@ class Recipe:
     method: str|None = None                      # as for `create_keyframe_method`; None: inference frame by frame
     networks: tuple = ()                         # run folders of the networks that the keyframe method is built of
     task: str = 'class_maps'                     # what is segmented, as for `TASKS`
+    method_options: dict = field(default_factory=dict) # of the keyframe method, by name, as {size: 5}
     start: str|None = None                       # run folder or weights file that all weights are from, with a new optimiser and schedule
 
     def __post_init__(self):
@@ -120,15 +137,19 @@ class Recipe:
         if self.scale[0] > self.scale[1]: yield f'scale is {self.scale}, must be from the smallest to the largest'
         for name in self.terms:
             if name not in TERMS: yield f"loss term '{name}' is unknown; known are {', '.join(TERMS)}"
+        if not any(self.terms.values()): yield 'no loss term has a weight: nothing would be learned'
 
     def _lacks(self):
         "What values that go together lack, in words."
         who = self.terms_that_need('both neighbours')
-        if who and self.neighbours != 'both': yield f"{', '.join(who)} looks at frame_f and frame_b: set neighbours to 'both'"
+        if who and self.neighbours == 'one': yield f"{', '.join(who)} looks at frame_f and frame_b: set neighbours to 'both' or 'four'"
+        if self.neighbours == 'four' and self.sampling == 'random' and self.max_gap < 2:
+            yield 'four neighbours are two different frames on either side: set max_gap to 2 or more'
         who = self.terms_that_need('teacher')
         if who and not self.teacher: yield f"{', '.join(who)} needs a teacher"
         if self.pseudo and not self.teacher: yield 'pseudo labels need the teacher that made them'
         if bool(self.method) != bool(self.networks): yield 'a method needs the networks it is built of, and only a method has any'
+        if self.method_options and not self.method: yield 'method_options are those of a keyframe method: set method'
         if self.method and self.video: yield 'a method learns from labelled frames and their neighbours: set video to None'
 
     @classmethod
@@ -140,8 +161,8 @@ class Recipe:
         return cls(**settings)
 
     def terms_that_need(self, need:str) -> list[str]:
-        "Its loss terms, of a weight other than 0, that need a thing of `NEEDS`."
-        return [name for name, weight in self.terms.items() if weight and need in TERMS[name].needs]
+        "Its loss terms, those of weight 0 among them, that need a thing of `NEEDS`."
+        return [name for name in self.terms if need in TERMS[name].needs]
 
     @property
     def needs_video(self) -> bool:
@@ -162,8 +183,7 @@ class Recipe:
     def frames(self) -> int:
         "Frames that a step puts through the network."
         if not self.needs_video: return self.batch_size
-        around = 2 if self.neighbours == 'both' else 1
-        return self.batch_size + self.triplets*(around + (self.video is not None))
+        return self.batch_size + self.triplets*(NEIGHBOURS[self.neighbours] + (self.video is not None))
 
     @property
     def folder(self) -> Path:

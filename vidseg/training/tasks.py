@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from ..data.clips import Clip, ClipFolder
@@ -77,7 +78,7 @@ def class_map_network(
     "The network of a recipe."
     if not recipe.method: return create_model(recipe.model, classes, encoder_weights)
     networks = networks or [create_model(name, classes) for name in recipe.model.split('+')]
-    return create_keyframe_method(recipe.method, networks)
+    return create_keyframe_method(recipe.method, networks, **recipe.method_options)
 
 
 TASKS = {
@@ -94,15 +95,27 @@ def task_of(
     return TASKS[recipe.task]
 
 
+def _check_method(recipe):
+    "Raises `ValueError` for a keyframe method or options that cannot be, and for one that has to learn something in 0 steps."
+    try:
+        with torch.device('meta'): method = task_of(recipe).network(recipe, 2)       # without memory, in milliseconds
+    except ValueError as error: raise ValueError(f"recipe '{recipe.name}': {error}") from None
+    learns = any(not name.startswith('networks.') for name, _ in method.named_parameters())
+    if learns and not (recipe.steps or recipe.start):
+        raise ValueError(f"recipe '{recipe.name}': {recipe.method} has parameters of its own, which 0 steps leave untrained: "
+                         'give it steps, or a start')
+
+
 def check_recipe(
     recipe:Recipe,
 ):
-    """Look whether there is what a recipe names, before anything is made for it: its task, networks, flow, a file of weights.
+    """Look whether there is what a recipe names, before anything is made for it: its task, networks, method, flow, a file of weights.
 
     What runs hold is made on the way. Raises `ValueError` and `FileNotFoundError` in a line."""
     task_of(recipe)
     for name in recipe.model.split('+'): builder_of(name)
-    if recipe.needs_video and recipe.flow != 'exact': check_flow(recipe.flow)
+    if recipe.method: _check_method(recipe)
+    if recipe.steps and recipe.needs_video and recipe.sampling != 'copies' and recipe.flow != 'exact': check_flow(recipe.flow)
     weights = recipe.encoder_weights
     if weights in (None, 'imagenet') or (root()/weights).is_relative_to(root()/'runs') or (root()/weights).is_file(): return
     raise FileNotFoundError(f"recipe '{recipe.name}': no encoder weights '{weights}': give null, imagenet, "

@@ -143,16 +143,15 @@ class Training:
         device = accelerator.device
         self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.clips = ClipFolder(root()/recipe.data)
-        self.weights = {name: weight for name, weight in recipe.terms.items() if weight}
         seed_everything(recipe.seed)
         with accelerator.main_process_first(): model, self.started_from = _network(recipe, self.clips.classes)
         self.teacher = load_teacher(recipe) if recipe.needs_teacher else None
-        self.terms = {name: TERMS[name].made_for(recipe) for name in self.weights}
+        self.terms = {name: TERMS[name].made_for(recipe) for name in recipe.terms}
         learned = {name: term for name, term in self.terms.items() if isinstance(term, nn.Module)}
         self.learned = nn.ModuleDict(learned).to(device)
         self.with_student = _parameters_without_optimizer(learned.values())
         optimizer = _optimizer(recipe, [*model.parameters(), *self.with_student])
-        def factor(step): return max(1 - step/recipe.steps, 0)**recipe.power
+        def factor(step): return max(1 - step/max(recipe.steps, 1), 0)**recipe.power
         self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         torch.manual_seed(recipe.seed + accelerator.process_index)  # each process has dropout masks of its own
         self.model, self.optimizer = accelerator.prepare(model.to(memory_format=self.layout), optimizer)
@@ -205,7 +204,8 @@ class Training:
         if len(steps) > 1: raise OSError(f'{run.folder}: the processes see different checkpoints, of the steps {sorted(steps)}')
 
     def batches(self, workers=0, cache=None):
-        "What the steps that are left are made of."
+        "What the steps that are left are made of; where none is left, nothing is looked for."
+        if self.journal.step >= self.recipe.steps: return ()
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         return zip(*loaders(self.recipe, self.journal.step, rank, processes, workers, cache))
 
@@ -225,10 +225,10 @@ class Training:
         return step
 
     def losses(self, step): # (total, every term, every term with what is added in it apart)
-        "The weighted sum that is minimised, and what is in it."
+        "The weighted sum that is minimised, and what is in it; a term of weight 0 is looked at, and gives no gradient."
         parts = {name: named_scalars(name, term(step)) for name, term in self.terms.items()}
         values = {name: sum(scalars.values()) for name, scalars in parts.items()}
-        total = sum(weight*values[name] for name, weight in self.weights.items())
+        total = sum(weight*values[name] for name, weight in self.recipe.terms.items() if weight)
         apart = {name: x for scalars in parts.values() for name, x in scalars.items()}
         return total, apart
 
