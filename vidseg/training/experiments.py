@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..data.worlds import WORLDS, write_world
-from .entries import PSEUDO, Wanted, claim_pairs, read_experiments, table_rows
+from .entries import PSEUDO, Wanted, claim_pairs, inside, own_clips, read_experiments, table_rows, with_fold
 from .ledger import Entry, Ledger
 from .recipe import Recipe, digest
 from .runs import Run
@@ -19,13 +19,6 @@ from ..workspace import one_maker, root
 
 # %% ../../nbs/7_training/12_experiments.ipynb #exper008
 _NOT_OF_A_RECIPE = 'marks', 'factor', 'network', 'fold', 'teacher', 'baseline', 'built_of' # what a scheme says besides fields of its recipe
-
-
-def _own_clips(data):
-    "A clip folder as it stands in recipes, relative to the root where it lies inside; None where there is none."
-    folder = (root()/data).resolve()
-    if not (folder/'dataset.json').is_file(): return None
-    return _inside(folder) if folder.is_relative_to(root()) else str(folder)
 
 
 class Experiment:
@@ -39,7 +32,7 @@ class Experiment:
         file:str|Path|None=None,         # another experiments.yaml
     ):
         content = read_experiments(file)
-        self.own = None if data in content['data_sets'] else _own_clips(data)   # a clip folder that has no entry
+        self.own = None if data in content['data_sets'] else own_clips(data)   # a clip folder that has no entry
         if data == 'own': raise ValueError("data 'own' stands for a clip folder of one's own: give its path")
         self.profile, self.data, self.encoder_weights = profile, 'own' if self.own else data, encoder_weights
         self.settings = self._settings(content)
@@ -235,24 +228,24 @@ class Experiment:
         entry = self.entry(scheme)
         def needs_one(mark): return mark == PSEUDO or 'teacher' in TERMS[self.marks[mark]].needs
         if not any(map(needs_one, entry['marks'])): return None
-        if teacher := entry.get('teacher', self.settings.get('distill_from')): return _with_fold(teacher, entry['fold'])
+        if teacher := entry.get('teacher', self.settings.get('distill_from')): return with_fold(teacher, entry['fold'])
         raise ValueError(f"scheme '{scheme}' needs a teacher; profile '{self.profile}' has none on '{self.data}'")
 
     def baseline(self, teacher:str) -> str:
         "What a teacher must be better than: the student without any of this, with the same labels."
         entry = self.entry(teacher)
-        return _with_fold(entry.get('baseline', 'baseline'), entry['fold'])
+        return with_fold(entry.get('baseline', 'baseline'), entry['fold'])
 
     def built_of(self, scheme:str) -> list[str]:
         "The schemes whose networks a keyframe or multi-frame method is built of."
         entry = self.entry(scheme)
         if 'method' not in entry: return []
-        if isinstance(entry.get('built_of'), list): return [_with_fold(name, entry['fold']) for name in entry['built_of']]
+        if isinstance(entry.get('built_of'), list): return [with_fold(name, entry['fold']) for name in entry['built_of']]
         if 'keyframe_methods' not in self.settings:
             raise ValueError(f"scheme '{scheme}' is a method of keyframes or many frames; "
                              f"profile '{self.profile}' has none on '{self.data}'")
         networks = self.settings['keyframe_methods']['networks'][:entry.get('built_of', 1)]
-        return [_with_fold('baseline' if network == 'student' else f'baseline@{network}', entry['fold']) for network in networks]
+        return [with_fold('baseline' if network == 'student' else f'baseline@{network}', entry['fold']) for network in networks]
 
     def timed(self, scheme:str) -> str:
         "The scheme whose run is timed for a scheme: the same network, whatever it was trained with; a keyframe method is timed itself."
@@ -323,7 +316,7 @@ class Experiment:
         settings = self.settings['recipe'] | self._fold(entry['fold']).get('recipe', {}) | self._of_network(scheme, seed) | of_scheme
         settings.setdefault('terms', {'cross_entropy': 1.} | weights)
         if any('both neighbours' in TERMS[term].needs for term in weights): settings.setdefault('neighbours', 'both')
-        if teacher: settings['teacher'] = _inside(self.recipe(teacher, seed).folder)
+        if teacher: settings['teacher'] = inside(self.recipe(teacher, seed).folder)
         if PSEUDO in entry['marks']:
             settings |= dict(pseudo=self.pseudo(seed, teacher), pseudo_share=self.settings['pseudo'].get('share', .5))
         settings['split'] = self.split(settings.get('split', 'train'), seed)
@@ -339,18 +332,10 @@ class Experiment:
         branch = changes.get('branch', {})
         changes = {name: value for name, value in changes.items() if name not in ('networks', 'pretrain', 'trunk', 'branch')}
         if parts:
-            folders = [_inside(part.folder) for part in parts]
+            folders = [inside(part.folder) for part in parts]
             return changes | dict(model='+'.join(part.model for part in parts), networks=folders, encoder_weights=None)
         if start := self.pretraining_recipe(scheme, seed):
-            if start.name == 'trunk': return changes | dict(encoder_weights=None, start=_inside(start.folder)) | branch
-            return changes | dict(encoder_weights=_inside(Run.of(start).weights))
+            if start.name == 'trunk': return changes | dict(encoder_weights=None, start=inside(start.folder)) | branch
+            return changes | dict(encoder_weights=inside(Run.of(start).weights))
         if self.encoder_weights and network == 'student': return changes | dict(encoder_weights=self.encoder_weights)
         return changes
-
-
-def _with_fold(scheme, fold): return f'{scheme}~{fold}' if fold else scheme
-
-
-def _inside(path):
-    "A path as recipes write it: relative to the root."
-    return str(path.relative_to(root()))

@@ -19,7 +19,7 @@ from .entries import Wanted
 from .experiments import Experiment
 from .pseudo import write_pseudo_labels
 from .recipe import Recipe
-from .runs import Run, read_json, write_json
+from .runs import Run, write_json
 from .start import find_start
 from .tasks import check_recipe, task_of
 from .training import train
