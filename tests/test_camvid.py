@@ -17,8 +17,9 @@ spec.loader.exec_module(camvid)
 
 REAL = root().parent/'shared'/'data'/'CamVid'
 HEIGHT, WIDTH = 6, 8
-EXPECTED = {'train': dict(clips=3, frames=367, labels=367), 'video': dict(clips=1, frames=50, labels=0),
-            'val': dict(clips=1, frames=51, labels=51), 'test': dict(clips=2, frames=233, labels=233)}
+EXPECTED = {'train': dict(clips=3, frames=367, labels=367), 'half_a': dict(clips=1, frames=46, labels=46),
+            'half_b': dict(clips=1, frames=47, labels=47), 'test': dict(clips=2, frames=233, labels=233),
+            'choose': dict(clips=1, frames=62, labels=62), 'train_others': dict(clips=2, frames=305, labels=305)}
 
 
 def names(part):
@@ -62,24 +63,26 @@ def test_protocol(source, tmp_path):
     assert train[0].fps == 1 and train[1].frames[1] == '000030'
 
 
-def test_video_and_val(source, tmp_path):
+def test_halves(source, tmp_path):
     folder = camvid.convert(source, tmp_path/'camvid')
-    video, val = folder.clips('video')[0], folder.clips('val')[0]
-    assert val.fps == 15
-    assert video.frames + val.frames == [name[-5:].zfill(6) for name in names('val')], 'no frame is both trained on and tested on'
-    assert not (video.path/'labels').exists()
-    before = read_image(source/'valannot'/'0016E5_08059.png', color=False)
-    assert (val.frame(0) == read_image(source/'val'/'0016E5_08059.png')).all()
-    assert (val.label(0) == np.where(before == 11, 255, before)).all() and (before == 11).any()
-    assert os.stat(val.files[0]).st_ino == os.stat(source/'val'/'0016E5_08059.png').st_ino, 'linked, not copied'
+    a, b = folder.clips('half_a')[0], folder.clips('half_b')[0]
+    assert a.fps == b.fps == 15
+    frames = [name[-5:].zfill(6) for name in names('val')]
+    assert (a.frames, b.frames) == (frames[:46], frames[54:]), 'no frame is both trained on and tested on, nor near to one'
+    before = read_image(source/'valannot'/'0016E5_08067.png', color=False)
+    assert (b.frame(0) == read_image(source/'val'/'0016E5_08067.png')).all()
+    assert (b.label(0) == np.where(before == 11, 255, before)).all() and (before == 11).any()
+    assert os.stat(b.files[0]).st_ino == os.stat(source/'val'/'0016E5_08067.png').st_ino, 'linked, not copied'
+    others = folder.clips('choose') + folder.clips('train_others')
+    assert sorted(clip.name for clip in others) == ['0001TP', '0006R0', '0016E5'], 'what is chosen on is not trained on then'
 
 
 def test_size(source, tmp_path):
-    val = camvid.convert(source, tmp_path/'camvid', size=(3, 4)).clips('val')[0]
-    before = read_image(source/'val'/'0016E5_08059.png').astype(float)
+    val = camvid.convert(source, tmp_path/'camvid', size=(3, 4)).clips('half_b')[0]
+    before = read_image(source/'val'/'0016E5_08067.png').astype(float)
     mean = before.reshape(3, 2, 4, 2, 3).mean((1, 3))
     assert val.size == (3, 4) and np.abs(val.frame(0) - mean).max() <= 1, 'each pixel is the mean of four'
-    blocks = read_image(source/'valannot'/'0016E5_08059.png', color=False).reshape(3, 2, 4, 2)
+    blocks = read_image(source/'valannot'/'0016E5_08067.png', color=False).reshape(3, 2, 4, 2)
     label = np.where(val.label(0) == 255, 11, val.label(0))
     assert (blocks == label[:, None, :, None]).any((1, 3)).all(), 'each label is one of four'
 
@@ -135,7 +138,7 @@ def test_existing_target_is_kept(source, tmp_path):
 
 def test_command_line(source, tmp_path, capsys):
     camvid.main([str(source), str(tmp_path/'camvid'), '--size', '3', '4'])
-    assert 'train  3 clips, 367 frames, 367 labels' in capsys.readouterr().out
+    assert 'train        3 clips, 367 frames, 367 labels' in capsys.readouterr().out
     assert json.loads((tmp_path/'camvid'/'dataset.json').read_text())['splits']['train']['video'] is False
     with pytest.raises(SystemExit, match='camvid: .* is not the CamVid folder'): camvid.main([str(tmp_path), str(tmp_path/'other')])
 
@@ -144,7 +147,7 @@ def test_command_line(source, tmp_path, capsys):
 def test_real(tmp_path):
     folder = camvid.convert(REAL, tmp_path/'camvid', size=(180, 240))
     assert ClipFolder(tmp_path/'camvid').validate() == EXPECTED
-    val = folder.clips('val')[0]
+    val = folder.clips('half_b')[0]
     assert val.size == (180, 240)
     label = val.label(0)
     row = {name: np.argwhere(label == i).mean(0)[0] for i, name in enumerate(folder.classes) if (label == i).any()}

@@ -199,12 +199,24 @@ class Experiment:
         "The rows of all tables."
         return [row for table in self.tables.values() for row in table['rows']]
 
-    def evaluation(self, scheme:str|None=None) -> dict:
-        "What to evaluate on: keyword arguments of `evaluate`. A scheme that stands in one table only is evaluated for what it shows."
+    def evaluation(self,
+        scheme:str|None=None,
+        seed:int=0,
+    ) -> dict:
+        """What to evaluate on: keyword arguments of `evaluate`. A scheme that stands in one table only is evaluated for what it shows.
+
+        Tuning seeds are evaluated as the profile's `tuning` says, and on the very video of their fold."""
         name, _, fold = (scheme or '').partition('~')
         def shows(table): return any(name in (row['scheme'], row['against']) for row in table['rows'])
         shown = [table.get('evaluate', {}) for table in self.tables.values() if shows(table)]
-        return self.settings['evaluate'] | self._fold(fold).get('evaluate', {}) | (shown[0] if len(shown) == 1 else {})
+        settings = self.settings['evaluate'] | self._fold(fold).get('evaluate', {}) | (shown[0] if len(shown) == 1 else {})
+        if seed < 100: return settings
+        video = self._fold(fold).get('recipe', {}).get('video', settings['split'])
+        return settings | dict(split=video) | self.settings.get('tuning', {}).get('evaluate', {})
+
+    def _recipe_settings(self, seed):
+        "What all recipes of the profile say; those of tuning seeds as its `tuning` says."
+        return self.settings['recipe'] | (self.settings.get('tuning', {}).get('recipe', {}) if seed >= 100 else {})
 
     def needed(self) -> list[str]:
         "The schemes that the profile's tables and claims compare, and can run; those of its own list, where it has one."
@@ -245,15 +257,9 @@ class Experiment:
             raise ValueError(f"scheme '{scheme}' is a method of keyframes or many frames; "
                              f"profile '{self.profile}' has none on '{self.data}'")
         networks = self.settings['keyframe_methods']['networks'][:entry.get('built_of', 1)]
+        if len(networks) < entry.get('built_of', 1):
+            raise ValueError(f"scheme '{scheme}' takes {entry['built_of']} networks; profile '{self.profile}' on '{self.data}' has fewer")
         return [with_fold('baseline' if network == 'student' else f'baseline@{network}', entry['fold']) for network in networks]
-
-    def timed(self, scheme:str) -> str:
-        "The scheme whose run is timed for a scheme: the same network, whatever it was trained with; a keyframe method is timed itself."
-        entry = self.entry(scheme)
-        if 'method' in entry: return scheme
-        others = {name: self.entry(name) for name in [*self.needed(), scheme]}
-        alike = [name for name, other in others.items() if other['network'] == entry['network'] and 'method' not in other]
-        return min(alike, key=lambda name: len(others[name]['marks']))
 
     def needs(self, wanted:Wanted) -> list[Wanted]:
         "The runs that must be there before one can be trained, in the order they are made."
@@ -281,7 +287,7 @@ class Experiment:
         special, trunk = changes.pop('pretrain', {}), changes.pop('trunk', None)
         if trunk is None and 'pretrain' not in self.settings: return None
         changes.pop('branch', None)
-        settings = self.settings['recipe'] | dict(video=None) | changes
+        settings = self._recipe_settings(seed) | dict(video=None) | changes
         if trunk is None: settings |= self.settings['pretrain'] | special | dict(name='pretrain', encoder_weights=None)
         else: settings |= trunk | dict(name='trunk')
         settings['split'] = self.split(settings.get('split', 'train'), seed)
@@ -313,15 +319,17 @@ class Experiment:
         of_scheme = {name: value for name, value in entry.items() if name not in _NOT_OF_A_RECIPE}
         factor = entry.get('factor', 1.)
         weights = {self.marks[mark]: factor*self.weights[mark] for mark in entry['marks'] if mark != PSEUDO}
-        settings = self.settings['recipe'] | self._fold(entry['fold']).get('recipe', {}) | self._of_network(scheme, seed) | of_scheme
+        settings = self._recipe_settings(seed) | self._fold(entry['fold']).get('recipe', {})
+        settings |= self._of_network(scheme, seed) | of_scheme
         settings.setdefault('terms', {'cross_entropy': 1.} | weights)
         if any('both neighbours' in TERMS[term].needs for term in weights): settings.setdefault('neighbours', 'both')
         if teacher: settings['teacher'] = inside(self.recipe(teacher, seed).folder)
         if PSEUDO in entry['marks']:
             settings |= dict(pseudo=self.pseudo(seed, teacher), pseudo_share=self.settings['pseudo'].get('share', .5))
         settings['split'] = self.split(settings.get('split', 'train'), seed)
+        if 'method' in entry: settings['video'] = None
         recipe = Recipe.of(**settings | dict(name=scheme, data=self.folder(seed), seed=seed))
-        return recipe if recipe.needs_video and not recipe.method else replace(recipe, video=None)
+        return recipe if recipe.needs_video else replace(recipe, video=None)
 
     def _of_network(self, scheme, seed):
         "What a scheme's network, or those that its keyframe method is built of, say of the recipe."
