@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from ..data.clips import ClipFolder
 from ..losses.single_frame import average_gradients
+from ..networks.memory import StepMemory
 from .checkpoints import RandomState, not_finite, read_part
 from .journal import Journal
 from .recipe import Recipe
@@ -156,6 +157,8 @@ class Training:
         torch.manual_seed(recipe.seed + accelerator.process_index)  # each process has dropout masks of its own
         self.model, self.optimizer = accelerator.prepare(model.to(memory_format=self.layout), optimizer)
         if self.teacher: self.teacher = self.teacher.to(device, memory_format=self.layout)
+        optimizers = [self.optimizer, *(term.optimizer for term in learned.values() if getattr(term, 'optimizer', None))]
+        self.memory = StepMemory([self.model, self.learned], optimizers, [self.teacher] if self.teacher else [])
         self.journal, self.held = Journal(), None
         self.norm = BatchNormAcrossProcesses() if accelerator.num_processes > 1 else torch.enable_grad()
 
@@ -276,6 +279,7 @@ class Training:
             self.journal.flush()
             made_by = provenance() | dict(processes=accelerator.num_processes, resumed_from=self.resumed_from)
             if self.started_from: made_by['start'] = self.started_from
+            if self.memory.mb: made_by['step_memory_mb'] = self.memory.mb
             run.finish(accelerator.unwrap_model(self.model), self.clips, made_by)
         accelerator.wait_for_everyone()
         accelerator.free_memory()
@@ -299,7 +303,7 @@ def _carry_out(training, run, checkpoint_every, loading, progress):
     how = dict(desc=f'{recipe.name} s{recipe.seed}', unit='step', mininterval=1, disable=silent)
     with tqdm(total=recipe.steps, initial=journal.step, **how) as bar:
         for batches in training.batches(**loading):
-            total, parts = training.losses(training.look(batches))
+            with training.memory: total, parts = training.losses(training.look(batches))
             training.learn(total)
             numbers = training.note(total, parts)
             bar.set_postfix({name: f'{x:.3f}' for name, x in numbers.items()}, refresh=False)

@@ -251,6 +251,7 @@ def _recipe(segmenter, data, name, temporal, batch_size, **settings):
     if isinstance(segmenter.model, VideoNet):
         raise ValueError(f'{type(segmenter.model).__name__} goes through a video frame after frame; only per-frame networks are adapted')
     batch_size, temporal = number('batch_size', batch_size, int, least=1), number('temporal', temporal, least=0)
+    number('steps', settings['steps'], int, least=1)
     terms = {'cross_entropy': 1.} | ({'temporal': temporal} if temporal else {})
     return Recipe(name='adapted', data=data, split='pseudo', model=name, encoder_weights=None, optimizer='adamw', dropout=0., terms=terms,
                   batch_size=batch_size, video_batch_size=min(2, batch_size), **settings)

@@ -166,11 +166,13 @@ def _import(source, target, ignore, size, **how):
           _argument('target', help='.mp4 or .webm: an overlay; a name without suffix: a folder of PNG files of class ids'),
           _argument('--run', required=True, help='a run folder (also relative to runs/), or an .onnx file'),
           _argument('--opacity', **_number('opacity', least=0, most=1), default=.5, help='of the colours over the frames, 0 to 1 (0.5)'),
-          _argument('--batch-size', **_number('batch_size', int, least=1), default=4, help='frames at once (4)'), _DEVICE, *_SAMPLED)
-def _segment(source, target, run, batch_size, device, **how):
+          _argument('--batch-size', **_number('batch_size', int, least=1), default=4, help='frames at once (4)'),
+          _argument('--smooth', **_number('smooth', least=0, most=1), default=0,
+                    help='weight of the previous frame along the flow, 0 to 1 (0: every frame by itself)'), _DEVICE, *_SAMPLED)
+def _segment(source, target, run, batch_size, smooth, device, **how):
     from vidseg.use.export import load_segmenter
     from vidseg.use.predict import segment
-    done = segment(load_segmenter(run, batch_size=batch_size, device=device), source, target, **how)
+    done = segment(load_segmenter(run, batch_size=batch_size, device=device, smooth=smooth), source, target, **how)
     print(f"{target}: {done['frames']} frames in {done['seconds']:.1f} s, {done['real_time']:.2f}× real time")
 
 

@@ -19,6 +19,7 @@ from ..networks.batches import batch_by_batch, class_ids
 from ..networks.wrap import as_segnet
 from ..data.pictures import distinct_colors, overlay
 from ..keyframes.base import VideoNet
+from ..keyframes.smoothing import Smoothed
 from ..training.runs import Run
 from ..data.images import write_image
 from ..data.video import Video, check_video_target, video_frames, write_video
@@ -64,20 +65,22 @@ class Segmenter:
         classes:Sequence[str]|int,  # their names, in the order of the scores, or their number; of one, the other is the background
         colors=None,                # (C,3) RGB in 0..255; None: `distinct_colors`
         device:str|None=None,       # as for `pick_device`
-        batch_size:int=4,           # frames at once; keyframe methods see one after the other
+        batch_size:int=4,           # frames at once; keyframe methods, and what is smoothed, see one after the other
+        smooth:float=0.,            # weight of the previous frame along the flow, as for `Smoothed`; 0: every frame by itself
     ):
-        "Raises `ValueError` for classes, colours, a device or a batch size that cannot be."
+        "Raises `ValueError` for classes, colours, a device, a batch size or a weight that cannot be, and a method that cannot be smoothed."
         self.classes, self.device, self.batch_size = _names(classes), pick_device(device), number('batch_size', batch_size, int, least=1)
         self.colors = distinct_colors(len(self.classes)) if colors is None else np.asarray(colors, np.uint8).reshape(-1, 3)
         if len(self.colors) != len(self.classes): raise ValueError(f'{len(self.classes)} classes but {len(self.colors)} colours')
         if len(self.classes) == 1:
             self.classes, self.colors = ['background', *self.classes], np.vstack([np.zeros((1, 3), np.uint8), self.colors])
+        if number('smooth', smooth, least=0, most=1): model = Smoothed([model], smooth)
         self.model = wrap_network(model).to(self.device).eval()
 
     @classmethod
     def from_run(cls,
         run:str|Path, # as for `Run.find`
-        **options,    # of `Segmenter`: device, batch_size
+        **options,    # of `Segmenter`: device, batch_size, smooth
     ) -> 'Segmenter':
         "The network of a finished run. Raises `FileNotFoundError` where there is none, `ValueError` where it is broken."
         run = Run.find(run)
