@@ -102,14 +102,15 @@ def make_run(
     state = PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU'))
     if Run.of(recipe).state == 'there': return train(recipe)
     check_recipe(recipe)
-    if recipe.start: find_start(recipe)
+    own = experiment.recipe_of(wanted)
+    starts_as_usual = (recipe.start, recipe.encoder_weights) == (own.start, own.encoder_weights)
+    if recipe.start and not starts_as_usual: find_start(recipe)
     with state.main_process_first():
         for split in dict.fromkeys([recipe.split, recipe.video or recipe.split]): experiment.prepare(split, wanted.seed)
     for other in experiment.compared(wanted):
         if experiment.result(other.scheme, other.seed).state != 'in the ledger': make_run(experiment, other, **options)
     for needed in experiment.needs(wanted):
-        of_no_use = needed.pretraining and (recipe.start or recipe.encoder_weights != experiment.recipe_of(wanted).encoder_weights)
-        if not of_no_use: make_run(experiment, needed, **options)
+        if starts_as_usual or not needed.pretraining: make_run(experiment, needed, **options)
     if recipe.teacher:
         teacher = experiment.teacher(wanted.scheme)
         with state.main_process_first():

@@ -48,7 +48,8 @@ def _splits(experiment, recipe):
 def _missing(experiment, wanted, recipe):
     "What has to be provided before a run can be made, in words."
     from vidseg.motion.flow import FLOW_METHODS
-    if recipe.start:
+    trunk = None if wanted.pretraining else experiment.pretraining_recipe(wanted.scheme, wanted.seed)
+    if recipe.start and not (trunk and recipe.start.endswith(trunk.folder.name)):
         try: find_start(recipe)
         except FileNotFoundError as error: yield str(error)
     if recipe.flow not in (*FLOW_METHODS, 'exact'):
