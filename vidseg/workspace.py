@@ -12,6 +12,7 @@ import difflib
 import errno
 import hashlib
 import os
+import platform
 import random
 import shutil
 import signal
@@ -189,10 +190,17 @@ def pick_device(
     return torch.device(f'{kind}:{int(index)}' if index else kind)
 
 # %% ../nbs/00_workspace.ipynb #97e5e60c
+def _processor():
+    "The kind of processor, and the widest instructions that PyTorch uses on it: what decides how results are rounded."
+    import torch
+    info = Path('/proc/cpuinfo')
+    models = [line.partition(':')[2].strip() for line in info.read_text().splitlines() if line.startswith('model name')] if info.exists() else []
+    return f'{(models or [platform.processor() or platform.machine()])[0]}, {torch.backends.cpu.get_cpu_capability()}'
+
+
 def provenance(
 ) -> dict: # commit (with `+` when files differ from it), versions and device, all strings
-    "What made a result: commit, versions of vidseg, Python and PyTorch, and the device."
-    import platform
+    "What made a result: commit, versions of vidseg, Python and PyTorch, the device and the processor."
     import torch
     from vidseg import __version__
     def git(*args):
@@ -201,7 +209,8 @@ def provenance(
     commit = git('rev-parse', '--short=12', 'HEAD') or 'unknown'
     if git('status', '--porcelain', '--untracked-files=no', '--', 'vidseg', 'nbs', 'Snakefile'): commit += '+'
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'{platform.machine()} CPU'
-    return dict(commit=commit, vidseg=__version__, python=platform.python_version(), torch=torch.__version__, device=device)
+    versions = dict(vidseg=__version__, python=platform.python_version(), torch=torch.__version__)
+    return dict(commit=commit) | versions | dict(device=device, cpu=_processor())
 
 # %% ../nbs/00_workspace.ipynb #aba02fe7
 def and_more(

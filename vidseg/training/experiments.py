@@ -34,7 +34,7 @@ class Experiment:
         content = read_experiments(file)
         self.own = None if data in content['data_sets'] else own_clips(data)   # a clip folder that has no entry
         if data == 'own': raise ValueError("data 'own' stands for a clip folder of one's own: give its path")
-        self.profile, self.data, self.encoder_weights = profile, 'own' if self.own else data, encoder_weights
+        self.profile, self.data, self.encoder_weights, self.file = profile, 'own' if self.own else data, encoder_weights, file
         self.settings = self._settings(content)
         self.about = content['data_sets'][self.data]
         self.marks = content['marks']
