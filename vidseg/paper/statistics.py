@@ -97,9 +97,10 @@ def least(
 
     Where some difference is negative, it is the smallest p of these, times the number of others."""
     against = [one.p for one in effects if one.mean < 0]
-    p = min(1, len(effects)*min(against)) if against else max(one.p for one in effects)
-    smallest = {name: min(getattr(one, name) for one in effects) for name in ('mean', 'n', 'lower', 'upper', 'lower90')}
-    return Effect(p=p, error=max(one.error for one in effects), upper90=max(one.upper90 for one in effects), **smallest)
+    def of_all(name, of=np.min): return of([getattr(one, name) for one in effects]).item()
+    p = np.minimum(1, len(effects)*np.min(against)).item() if against else of_all('p', np.max)
+    smallest = {name: of_all(name) for name in ('mean', 'n', 'lower', 'upper', 'lower90')}
+    return Effect(p=p, error=of_all('error', np.max), upper90=of_all('upper90', np.max), **smallest)
 
 # %% ../../nbs/8_paper/01_statistics.ipynb #stat0016
 SMALLER = ' (smaller than δ)'

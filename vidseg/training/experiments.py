@@ -63,7 +63,7 @@ def _listed(value): return value if isinstance(value, list) else [value]
 
 def _pairs(claim):
     "A claim's comparisons: pairs of a scheme and the others it is compared with; `networks` says the same of several networks."
-    scheme, against = claim['scheme'], claim['against']
+    scheme, against = claim['scheme'], claim.get('against', [])
     if 'networks' in claim: return [(f'{scheme}@{network}', [f'{against}@{network}']) for network in claim['networks']]
     return [(one, _listed(against)) for one in _listed(scheme)]
 
@@ -113,6 +113,7 @@ class Experiment:
         self.tables = {name: table | dict(rows=_rows(table)) for name, table in tables.items()}
         claims = content['claims'] if self.settings.get('claims', 'claims' in asked) else []
         self.claims = [claim | dict(pairs=_pairs(claim)) for claim in claims if self._is_about(claim)]
+        self.margins, self.consistency, self.primary = (content[name] for name in ('margins', 'consistency', 'primary'))
 
     def _settings(self, content):
         "The profile's settings. Raises `ValueError` for an unknown profile or data set."
