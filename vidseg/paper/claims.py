@@ -238,7 +238,7 @@ def _shown(row, beside, committed):
     "A claim as a row of the table; `beside`: its rows by other metrics."
     kind = metric(row.metric)
     shown = {'Claim': row.claim, 'Section': row.section, 'Metric': kind.name, 'Scheme': row.scheme, 'Against': row.against,
-             'Effect': kind.change(row.effect, row.ci95), 'Replicates': ', '.join(filter(None, (str(row.n or '–'), row.direction))),
+             'Effect': kind.change(row.effect, row.ci95 or None), 'Replicates': ', '.join(filter(None, (str(row.n or '–'), row.direction))),
              'p': _p(row.p), 'p, Holm': f"{_p(row.p_holm)}{' (primary)' if row.family == 'primary' else ''}", 'Verdict': _said(row)}
     others = [f'{metric(other.metric).name} {metric(other.metric).change(other.effect, other.ci95)}: {_said(other)}' for other in beside]
     shown |= {'Other measures': '; '.join(others) or '–', 'paper: effect': kind.change(row.paper_effect)}
@@ -255,7 +255,8 @@ def _counts(found):
 
 _EFFECT = ('Effect: scheme − against, paired by replicate, in points (Tsb, fps, slowest/mean frame, seconds, MB, ranks: their own units), '
            'with the sign that supports the claim. Where a claim names several others, all differences must hold: the smallest, and the '
-           'largest p, are shown. Where it speaks of several networks or methods, their differences are averaged within a replicate.')
+           'largest p, are shown. Where it speaks of several networks or methods, their differences are averaged within a replicate. '
+           'Speed and memory are measured once for each network: they have no interval.')
 
 
 def claims_table(

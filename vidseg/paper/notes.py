@@ -126,9 +126,9 @@ def reading_notes(
 
 # %% ../../nbs/8_paper/03_notes.ipynb #notes007
 def _margins(experiment, metrics):
-    "The margins of some metrics in words."
-    having = {name: experiment.margins.get(name, experiment.margins.get(name.partition('/')[0])) for name in metrics}
-    return ', '.join(f'{metric(name).name} {delta}' for name, delta in having.items() if delta is not None)
+    "The margins of some metrics in words; a class has that of its metric."
+    names = dict.fromkeys(name if name in experiment.margins else name.partition('/')[0] for name in metrics)
+    return ', '.join(f'{metric(name).name} {experiment.margins[name]}' for name in names if name in experiment.margins)
 
 
 def _primary_family(experiment):
