@@ -18,7 +18,7 @@ from .results import METRICS, metric, note_provenance
 from .statistics import plain
 from .tables import Table
 from ..training.runs import Run
-from ..workspace import atomic_write, lock
+from ..workspace import and_more, atomic_write, lock
 
 # %% ../../nbs/8_paper/05_charts.ipynb #d0817131
 def save_figure(
@@ -116,11 +116,11 @@ def finish_chart(
     return figure.update_layout(font_size=12, title=dict(text=text, x=x, y=1 - down/whole, font_size=font + 3))
 
 
-def _finish(figure, result, height, top=105, below=''):
+def _finish(figure, result, height, top=105, below='', title=None):
     "A chart of results: which table, how many replicates; the legend is below."
     n = len(result.made['seeds'])
     says = f'{n} replicates; bars: 95 % interval of the difference, paired by replicate' if n > 1 else 'one replicate: no interval'
-    finish_chart(figure, result.title.rstrip('.'), says + below, height, top)
+    finish_chart(figure, title or result.title.rstrip('.'), says + below, height, top)
     return figure.update_layout(legend=dict(orientation='h', x=0, y=-50/height, yanchor='top', font_size=12))
 
 
@@ -305,11 +305,10 @@ def _reach(here):
 
 
 def _compared(row):
-    "Which scheme with which other, in short lines; of many networks only their number is said."
-    scheme, other, many = row.scheme, row.against, ''
-    if row.direction and '@' in scheme:
-        scheme, other, many = scheme.partition('@')[0], other.partition('@')[0], f', {row.direction}'
-    return '<br>'.join([*wrap(scheme, 26), *wrap(f'vs {other}{many}', 26)])
+    "Which scheme with which other, in short lines; of several the first is named."
+    scheme, other = (and_more(names.split(', '), 1) for names in (row.scheme, row.against))
+    many = f', {row.direction}' if row.direction else ''
+    return '<br>'.join([*wrap(scheme, 36), *wrap(f'vs {other}{many}', 36)])
 
 
 def forest(
@@ -343,7 +342,8 @@ def forest(
     counts = found.verdict.value_counts()
     seen = {f'{name} ({counts[name]})': color for name, color in VERDICT_COLORS.items() if name in counts}
     _legend(figure, seen | {'the paper': diamond})
-    return _finish(figure, result, height, 70).update_layout(margin_r=155)
+    title = f"Claims of section IV ({result.made['world']}, profile {result.made['profile']})"
+    return _finish(figure, result, height, 70, title=title).update_layout(margin_r=215)
 
 # %% ../../nbs/8_paper/05_charts.ipynb #chart002
 CHARTS = dict(scatter=scatter, dumbbells=dumbbells, class_dumbbells=class_dumbbells) # `Table` → plotly figure

@@ -164,7 +164,7 @@ def _key(claim, name):
 
 def _result(experiment, numbers, claim, name, levels):
     "What our runs say of a claim by a metric; nothing where it was not run."
-    test = _test(experiment, numbers, claim, name)
+    test = _test(experiment, numbers, claim, name) if set(_schemes(claim)) <= set(numbers.scheme) else None
     if not test: return {}
     found, key, sign = test.found, _key(claim, name), _sign(claim, name)
     p_holm, level = levels.get(key, (None, .05))
