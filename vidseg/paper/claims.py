@@ -134,7 +134,7 @@ def _less_words(claim, against):
     if 'less' not in claim: return against
     less = claim['less']
     other = f" − {less['against']}" if 'against' in less else ''
-    by = f" ({metric(_name(less)).name})" if 'metric' in less else ''
+    by = f" ({metric(_name(less).partition('/')[0]).name})" if 'metric' in less else ''
     return f"{against} less {less['scheme']}{other}{by}".strip()
 
 
