@@ -10,7 +10,7 @@ import rules
 
 ROOT = Path(__file__).resolve().parents[1]
 # of a few seconds each
-QUICK = re.compile(r'00_workspace|1_data/0[0-4]|2_motion|5_losses|6_metrics/0[012]|7_training/0[0-8]|8_paper/0[0-3]')
+QUICK = re.compile(r'00_workspace|1_data/0[0-4]|2_motion|5_losses|6_metrics/0[012]|7_training/0[0-8]|8_paper/0[0-4]')
 
 
 def notebooks():

@@ -9,13 +9,14 @@ __all__ = []
 from ..workspace import lazy_room
 
 _HOME = {name: module for module, names in dict(
-    results='METRICS collect describe find_runs interval paper_numbers paper_table verdict',
+    statistics='Effect bootstrap effect holm interval least verdict',
+    results='METRICS collect describe find_runs judge paper_numbers paper_table primary',
     notes='reading_notes run_here',
     tables='Table table',
     charts='COLORS class_dumbbells dumbbells forest plot_log read_log save_figure scatter',
     pictures='figure_1 figure_5 figure_6 figure_frames flicker_boxes',
     claims='claims claims_table tried',
-    tradeoff='figure_2 figure_latency trade_off',
+    tradeoff='accuracy_and_flicker better_than_smoothing figure_2 figure_latency figure_smoothing trade_off',
     notebooks='run_notebook',
 ).items() for name in names.split()}
 

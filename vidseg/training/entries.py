@@ -64,7 +64,7 @@ def claim_pairs(
     claim:dict, # an entry of `claims`
 ) -> list[tuple]: # (scheme, [others])
     "A claim's comparisons: pairs of a scheme and the others it is compared with; `networks` says the same of several networks."
-    scheme, against = claim['scheme'], claim['against']
+    scheme, against = claim['scheme'], claim.get('against', [])
     if 'networks' in claim: return [(f'{scheme}@{network}', [f'{against}@{network}']) for network in claim['networks']]
     return [(one, _listed(against)) for one in _listed(scheme)]
 

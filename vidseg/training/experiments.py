@@ -46,6 +46,7 @@ class Experiment:
         self.tables = {name: table | dict(rows=table_rows(table)) for name, table in tables.items()}
         claims = content['claims'] if self.settings.get('claims', 'claims' in asked) else []
         self.claims = [claim | dict(pairs=claim_pairs(claim)) for claim in claims if self._is_about(claim)]
+        self.margins, self.consistency, self.primary = (content[name] for name in ('margins', 'consistency', 'primary'))
 
     def _settings(self, content):
         "The profile's settings. Raises `ValueError` for an unknown profile or data set."
