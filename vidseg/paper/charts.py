@@ -150,6 +150,7 @@ def scatter(
     from plotly.subplots import make_subplots
     _check(result, {'SF', 'PL'} <= set(result.shown), 'check marks')
     rows, marks, size = result.rows.set_index('scheme'), result.shown.set_index('Scheme'), np.array([369, 380])   # of a panel, px
+    rows = rows[rows.miou_paper.notna()]                                   # the paper's schemes, not our controls
     start = rows.against.dropna().iloc[0]
     family = {name: 'with PL' if marks.PL[name] else 'with SF' if marks.SF[name] else 'across frames' for name in rows.index}
     family[start] = start

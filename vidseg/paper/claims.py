@@ -13,7 +13,7 @@ import pandas as pd
 
 from .notes import reading_notes, run_here, verdict_notes
 from vidseg.paper.results import (
-    METRICS, accuracy_of, collect, describe, is_consistency, is_worse, margin, metric, paper_numbers, primary, ranks
+    METRICS, accuracy_of, collect, describe, is_consistency, is_worse, margin, metric, paper_numbers, primary, ranks, results_of,
 )
 from .statistics import SMALLER, VERDICTS, Effect, effect, holm, least, plain, verdict
 from .tables import Table
@@ -268,7 +268,7 @@ def claims_table(
     "The claims as a table that can be shown and saved; what was tried where one does not hold stands in the notes."
     runs = _claimed(experiment, seeds)
     ran = list(runs.scheme.unique())
-    made = describe(experiment, seeds, [experiment.recipe(*run).folder for run in zip(runs.scheme, runs.seed)])
+    made = describe(experiment, seeds, results_of(experiment, zip(runs.scheme, runs.seed)))
     decided = found[found.decides]
     first = decided.iloc[decided.verdict.map(plain).map(VERDICTS.index).argsort(kind='stable')]
     beside = {claim: list(rows.itertuples()) for claim, rows in found[~found.decides].groupby('claim')}

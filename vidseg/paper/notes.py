@@ -33,19 +33,25 @@ def _heading(experiment, seeds, made):
     size = '×'.join(map(str, experiment.size or ['original size']))
     by = made['trained']
     flow = experiment.evaluation()['flow']
-    return (f"Profile {experiment.profile}, {made['world']} at {size}, {_span(seeds)}, {by['device']}, commit {by['commit']}; "
-            f'TC along {flow} flow.')
+    flow, *second = [flow] if isinstance(flow, str) else flow
+    along = f'consistency along {flow} flow' + (f", in the CSV along {', '.join(second)}, too" if second else '')
+    return f"Profile {experiment.profile}, {made['world']} at {size}, {_span(seeds)}, {by['device']}, commit {by['commit']}; {along}."
 
 
 def _encoder(recipe, pretraining):
     "Where the encoder's weights are from."
+    if pretraining and pretraining.name == 'trunk':
+        return f'from a trunk of {pretraining.steps} steps on the labels, the rate beginning again at {recipe.lr:g}'
     if pretraining: return f'encoder pretrained for {pretraining.steps} steps on the labelled images of the split {pretraining.split}'
     return f'encoder weights {Path(recipe.encoder_weights).name}' if recipe.encoder_weights else 'encoder from scratch'
 
 
+def _some_fold(experiment, scheme): return experiment.in_folds(scheme)[0] if '~' not in scheme else scheme
+
+
 def _networks(experiment, schemes, seed):
     "A line for every network that some of the schemes train."
-    recipes = {scheme: experiment.recipe(scheme, seed) for scheme in schemes}
+    recipes = {scheme: experiment.recipe(_some_fold(experiment, scheme), seed) for scheme in schemes}
     per_frame = [scheme for scheme in schemes if not recipes[scheme].method]
     for network in experiment.networks:
         found = [scheme for scheme in per_frame if experiment.entry(scheme)['network'] == network]
@@ -110,7 +116,7 @@ def reading_notes(
 ) -> list[str]: # lines
     "What one must know to read a table: everything that its numbers depend on."
     first = seeds[0]
-    recipes = [experiment.recipe(scheme, first) for scheme in schemes]
+    recipes = [experiment.recipe(_some_fold(experiment, scheme), first) for scheme in schemes]
     teachers = sorted({teacher for scheme in schemes if (teacher := experiment.teacher(scheme))})
     return [
         *(['One replicate proves nothing: another may say the opposite.'] if len(seeds) == 1 else []),

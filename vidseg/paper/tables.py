@@ -15,9 +15,10 @@ import pandas as pd
 
 from .notes import reading_notes, run_here, verdict_notes
 from vidseg.paper.results import (
-    METRICS, SAME_CLASS, collect, compare, describe, judge, metric, note_provenance, paper_table, primary, ranks
+    METRICS, SAME_CLASS, collect, compare, describe, judge, metric, note_provenance, paper_table, primary, ranks, results_of,
 )
-from ..training.experiments import PSEUDO, Experiment
+from ..training.entries import PSEUDO
+from ..training.experiments import Experiment
 from ..workspace import atomic_write
 
 # %% ../../nbs/8_paper/04_tables.ipynb #38ca4a63
@@ -331,7 +332,7 @@ def table(
     runs = collect(experiment, ran, seeds).query('seed in @seeds')
     of = _Sources(experiment, runs, _their_numbers(name, entry), primary(experiment, seeds))
     content = _by_class(entry, of) if entry.get('per_class') else _by_scheme(entry, of)
-    made = describe(experiment, seeds, [experiment.recipe(*run).folder for run in zip(runs.scheme, runs.seed)])
+    made = describe(experiment, seeds, results_of(experiment, zip(runs.scheme, runs.seed)))
     device = made['trained']['device']
     notes = [
         *reading_notes(experiment, seeds, ran, made),

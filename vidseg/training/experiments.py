@@ -327,7 +327,7 @@ class Experiment:
         settings = self._recipe_settings(seed) | self._fold(entry['fold']).get('recipe', {})
         settings |= self._of_network(scheme, seed) | of_scheme
         settings.setdefault('terms', {'cross_entropy': 1.} | weights)
-        if any('both neighbours' in TERMS[term].needs for term in weights): settings.setdefault('neighbours', 'both')
+        if any('both neighbours' in TERMS[term].needs for term in weights): settings['neighbours'] = entry.get('neighbours', 'both')
         if teacher: settings['teacher'] = inside(self.recipe(teacher, seed).folder)
         if PSEUDO in entry['marks']:
             settings |= dict(pseudo=self.pseudo(seed, teacher), pseudo_share=self.settings['pseudo'].get('share', .5))

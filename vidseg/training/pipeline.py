@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['evaluate_scheme', 'check_teacher', 'pseudo_label', 'make_run', 'prepare_and_train', 'train_and_evaluate', 'timed_as',
-           'time_networks']
+           'write_latency', 'time_networks']
 
 # %% ../../nbs/7_training/18_pipeline.ipynb #eb067584
 from pathlib import Path
@@ -165,6 +165,15 @@ def timed_as(
     return min(alike, key=lambda name: len(others[name]['marks']))
 
 
+def write_latency(
+    experiment:Experiment,
+    measured:dict, # scheme, as from `timed_as` → what `time_networks` finds of it
+):
+    "Keep what was timed in one sitting, with the device; what was timed before is no longer said."
+    experiment.latency_file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(experiment.latency_file, dict(device=provenance()['device'], threads=torch.get_num_threads(), networks=measured))
+
+
 def time_networks(
     experiment:Experiment,
     schemes:list[str],    # each is timed as `timed_as` says
@@ -192,6 +201,5 @@ def time_networks(
         if not recipe.method: model = PerFrame([model]).eval()
         seconds, fired = latencies(model, images.to(device), repeat=repeats)
         result[scheme] = dict(seconds=[round(float(s), 7) for s in seconds], fired=[bool(f.any()) for f in fired])
-    experiment.latency_file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(experiment.latency_file, dict(device=provenance()['device'], threads=torch.get_num_threads(), networks=result))
+    write_latency(experiment, result)
     return result

@@ -227,7 +227,7 @@ class Run:
     @property
     def provenance(self) -> dict:
         "What made it: commit, versions, device, processes, the step that it was resumed from, the digest of the weights it started from."
-        return read_json(self._checked(self._provenance_file))
+        return read_json(self._checked(self._provenance_file)) if self._provenance_file.exists() or self.state == 'there' else {}
 
     def note_provenance(self, made_by:dict):
         "Keep what made it."
