@@ -215,17 +215,17 @@ def primary(
 def judge(
     experiment:Experiment,
     runs:pd.DataFrame,  # as from `collect`
-    metric:str,         # a column of it
+    name:str,           # of a metric: a column of it
     scheme:str,
     against:str,
     better:int,         # what is claimed: +1: it rises, −1: it falls
     level:float=.05,    # that the test is held to
 ) -> str: # as from `verdict`
     "The verdict on one difference."
-    found = effect(better*differences(runs, metric, scheme, against))
-    delta = margin(experiment, metric, runs[metric][runs.scheme == against].mean())
+    found = effect(better*differences(runs, name, scheme, against))
+    delta = margin(experiment, name, runs[name][runs.scheme == against].mean())
     accuracy = accuracy_of(runs)
-    weighed = is_consistency(metric) and accuracy in runs
+    weighed = is_consistency(name) and better == metric(name).better and accuracy in runs
     paid = weighed and is_worse(effect(differences(runs, accuracy, scheme, against)), margin(experiment, accuracy))
     return verdict(found, delta, level, paid)
 
