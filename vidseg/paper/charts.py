@@ -144,9 +144,7 @@ def _place_names(figure, col, names, offsets, spots, colors, start):
 def scatter(
     result:Table, # Table I
 ): # plotly figure
-    """mIoU against TC, an arrow from the baseline to every scheme: ours, and the paper's beside it.
-
-    Raises `ValueError` for another table."""
+    "mIoU against TC, an arrow from the baseline to every scheme: ours, beside it the paper's. Raises `ValueError` for another table."
     from plotly.subplots import make_subplots
     _check(result, {'SF', 'PL'} <= set(result.shown), 'check marks')
     rows, marks, size = result.rows.set_index('scheme'), result.shown.set_index('Scheme'), np.array([369, 380])   # of a panel, px
@@ -203,6 +201,12 @@ def _legend(figure, entries):
         figure.add_scatter(x=[None], y=[None], mode='markers', name=name, marker=dict(size=9) | marker)
 
 
+def _verdict_legend(figure, verdicts, others):
+    "The verdicts that there are and how many of each; and `others` in the legend: name → colour, or a marker."
+    counts = verdicts.dropna().map(plain).value_counts()
+    _legend(figure, {f'{name} ({counts[name]})': color for name, color in VERDICT_COLORS.items() if name in counts} | others)
+
+
 def _pairs(rows, metric, end=''):
     "Of every row that is compared with another, ours or (`end` '_paper') the paper's: (n,2) both means, (n,) difference, (n,) interval."
     values, compared = rows.set_index('scheme')[metric + end], rows[rows.against.notna()]
@@ -240,9 +244,7 @@ def _dumbbell_column(figure, col, kind, pairs, colors, share):
 def dumbbells(
     result:Table, # one whose rows are compared, as Tables II, III, IV and VIII
 ): # plotly figure
-    """One line for each compared pair of schemes, a column for each metric; above ours, below the paper's on the same scale.
-
-    Raises `ValueError` for another table."""
+    "A line for each compared pair, a column a metric; ours above the paper's, same scale. Raises `ValueError` for another table."
     from plotly.subplots import make_subplots
     compared = result.rows[result.rows.against.notna()] if 'against' in result.rows else []
     _check(result, len(compared) and 'class' not in result.rows, 'rows that are compared')
@@ -260,9 +262,8 @@ def dumbbells(
         _dumbbell_column(figure, col, metric(name), pairs, (verdicts.map(VERDICT_COLORS), ['#000000']*n), share)
     names = [f'{row.against}<br>→ {row.scheme}' for row in compared.itertuples()]
     figure.update_yaxes(tickvals=[-k for k in range(n)], ticktext=names, range=[.5 - n, .6], ticks='', showline=False)
-    seen = {plain(verdict) for verdict in compared[[f'{name}_verdict' for name in metrics]].to_numpy().ravel() if verdict}
-    known = {name: color for name, color in VERDICT_COLORS.items() if name in seen}
-    _legend(figure, known | ({'the paper': '#000000'} if result.paper else {}))
+    verdicts = pd.concat([compared[f'{name}_verdict'] for name in metrics])
+    _verdict_legend(figure, verdicts, {'the paper': '#000000'} if result.paper else {})
     return _finish(figure, result, 120*n + gap)
 
 # %% ../../nbs/8_paper/05_charts.ipynb #0dceab12
@@ -340,9 +341,7 @@ def forest(
         for k, row in enumerate(here.itertuples()):
             figure.add_annotation(x=1, y=-k, xref=f'x{axis} domain', yref=f'y{axis}', text=_compared(row), align='left', showarrow=False,
                                   xanchor='left', xshift=8, font=dict(size=10, color='#555555'))
-    counts = found.verdict.value_counts()
-    seen = {f'{name} ({counts[name]})': color for name, color in VERDICT_COLORS.items() if name in counts}
-    _legend(figure, seen | {'the paper': diamond})
+    _verdict_legend(figure, found.verdict, {'the paper': diamond})
     title = f"Claims of section IV ({result.made['world']}, profile {result.made['profile']})"
     return _finish(figure, result, height, 70, title=title).update_layout(margin_r=215)
 

@@ -26,7 +26,8 @@ from ..workspace import atomic_write, lock, provenance, root
 
 # %% ../../nbs/8_paper/02_results.ipynb #277e2494
 # The order in which tables show them; others stand between.
-_FIRST = 'miou', 'miou_flip', 'pixel_accuracy', 'tsb', 'tc', 'vc8', 'images_miou', 'iou', 'miou_parts'
+_FIRST = ('miou', 'miou_flip', 'pixel_accuracy', 'tsb', 'tc', 'tc_same', 'tc_weighted', 'flicker', 'flips', 'vc8', 'images_miou', 'iou',
+          'miou_parts')
 _LAST = 'fps', 'latency_peak', 'key_drop'
 _SPEED = dict(fps=Metric('fps', unit=', frames a second'), latency_peak=Metric('Slowest/mean frame', digits=2, unit=''))
 _RANK = dict(mean_rank=Metric('Mean rank', better=-1, unit=''))
@@ -37,7 +38,7 @@ def _metrics():
     measures = [kind for task in TASKS.values() for kind in task.measures.values()]
     found = {name: metric for kind in measures for name, metric in kind.metrics.items()} | _SPEED | _RANK
     between = [name for name in found if name not in (*_FIRST, *_LAST)]
-    return {name: found[name] for name in (*_FIRST, *between, *_LAST)}
+    return {name: found[name] for name in (*_FIRST, *between, *_LAST) if name in found}
 
 
 METRICS = _metrics()
@@ -236,17 +237,17 @@ def primary(
 def judge(
     experiment:Experiment,
     runs:pd.DataFrame,  # as from `collect`
-    metric:str,         # a column of it
+    name:str,           # of a metric: a column of it
     scheme:str,
     against:str,
     better:int,         # what is claimed: +1: it rises, −1: it falls
     level:float=.05,    # that the test is held to
 ) -> str: # as from `verdict`
     "The verdict on one difference."
-    found = effect(better*differences(runs, metric, scheme, against))
-    delta = margin(experiment, metric, runs[metric][runs.scheme == against].mean())
+    found = effect(better*differences(runs, name, scheme, against))
+    delta = margin(experiment, name, runs[name][runs.scheme == against].mean())
     accuracy = accuracy_of(runs)
-    weighed = is_consistency(metric) and accuracy in runs
+    weighed = is_consistency(name) and better == metric(name).better and accuracy in runs
     paid = weighed and is_worse(effect(differences(runs, accuracy, scheme, against)), margin(experiment, accuracy))
     return verdict(found, delta, level, paid)
 
