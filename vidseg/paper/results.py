@@ -273,6 +273,7 @@ def describe(
     results:list,     # the runs behind the result, as from `results_of`: their commit and device are what counts
 ) -> dict: # for `provenance.json`
     "What made a result: profile, data set, seeds, and the commits and devices of the runs."
+    if missing := [result.name for result in results if not result.provenance]: raise FileNotFoundError(f'there is no run {missing[0]}')
     made = [result.provenance for result in results]
     trained = {key: ', '.join(sorted({one[key] for one in made})) for key in ('commit', 'device', 'torch')}
     return dict(

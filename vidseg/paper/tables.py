@@ -216,14 +216,15 @@ def _conclusions(row, metrics, ranks):
 
 def _show(experiment, entry, rows, metrics):
     "Rows of numbers as rows of words, with a line above each group. Ranks stand where other tables have verdicts."
-    shown, ranks = [], entry.get('ranks')
-    groups = [row['group'] for row in entry['rows']]
+    shown, ranks, group = [], entry.get('ranks'), None
     compared_with = {row['against'] for row in rows}
-    for n, (row, said) in enumerate(zip(rows, entry['rows'])):
-        if groups[n] and groups[n] not in groups[:n]: shown.append({'Scheme': f'{groups[n]}:'})
+    for row, said in zip(rows, entry['rows']):
+        if not row['seeds'] and all(pd.isna(row[f'{name}_paper']) for name in metrics): continue    # neither run here nor in the paper
+        if said['group'] not in (None, group): shown.append({'Scheme': f"{said['group']}:"})
+        group = said['group']
         line = {'Scheme': row['scheme']}
         for column in entry.get('columns', ['method']): line |= COLUMNS[column](experiment, said)
-        line['Replicates'] = str(row['seeds'] or ('quoted' if any(groups) else '–'))
+        line['Replicates'] = str(row['seeds'] or 'quoted')
         if len(compared_with - {None}) > 1: line['Δ to'] = row['against'] or '–'
         for name in metrics: line |= _ours(name, row, len(compared_with) > 1, ranks)
         line |= _conclusions(row, metrics, ranks)
@@ -256,9 +257,8 @@ def _what_it_compares(entry, rows):
     against = compared_with.pop() if len(compared_with) == 1 else 'the scheme that is named'
     yield f'Δ: difference to {against}, paired by replicate, with its interval.'
     if 'paper' not in entry: return
-    quoted = 'quoted' if any(row['group'] for row in entry['rows']) else '–'
     yield (f"Columns marked “paper” are the paper's own ({entry['paper']}), in parentheses the same difference: compare effects, "
-           f"not levels. Rows with “{quoted}” were not run here: their numbers are the paper's.")
+           f"not levels. Rows with “quoted” were not run here: their numbers are the paper's.")
     if entry.get('ranks'):
         yield ("Ranks: 1 is the best; R is the rank of the mean of a row's ranks, among the rows that were run here, "
                'and among the paper\'s own ("paper: R").')
