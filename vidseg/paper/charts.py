@@ -179,6 +179,7 @@ def scatter(
 # %% ../../nbs/8_paper/05_charts.ipynb #e451beb9
 VERDICT_COLORS = { # of `statistics.VERDICTS`
     'not reproduced': COLORS['red'], 'trade': COLORS['orange'], 'no effect beyond δ': COLORS['pink'], 'undecided': COLORS['grey'],
+    'not testable': '#A9A9A9',
     'reproduced': COLORS['blue'], 'one replicate': COLORS['sky'], 'not run': '#D9D9D9',
 }
 

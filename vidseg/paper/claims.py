@@ -162,14 +162,30 @@ def _key(claim, name):
     return (scheme, *others, name) if plainly else None
 
 
+def _lead(experiment, numbers, scheme):
+    "By how many points of accuracy a scheme's teacher leads its student, on average; NaN where that is not known."
+    teacher, network = experiment.teacher(scheme), experiment.entry(scheme)['network']
+    student = experiment.baseline(teacher) if network == 'student' else f'baseline@{network}'
+    mean = numbers.groupby('scheme')[accuracy_of(numbers)].mean()
+    return mean.get(teacher, float('nan')) - mean.get(student, float('nan'))
+
+
+def _teaches_nothing(experiment, numbers, claim):
+    "Whether a claim is on what a scheme learns from a teacher that is hardly better than its student."
+    taught = [scheme for scheme, _ in claim['pairs'] if experiment.runs(scheme) and experiment.teacher(scheme)]
+    return any(_lead(experiment, numbers, scheme) < experiment.least_lead for scheme in taught)
+
+
 def _result(experiment, numbers, claim, name, levels):
     "What our runs say of a claim by a metric; nothing where it was not run."
     test = _test(experiment, numbers, claim, name) if set(_schemes(claim)) <= set(numbers.scheme) else None
     if not test: return {}
     found, key, sign = test.found, _key(claim, name), _sign(claim, name)
     p_holm, level = levels.get(key, (None, .05))
+    said = verdict(found, test.delta, level, test.is_paid)
+    if found.n > 1 and _teaches_nothing(experiment, numbers, claim): said = 'not testable'
     return dict(effect=found.mean, ci95=found.ci95, lower=found.lower, upper=found.upper, difference=sign*(found.mean - test.missing),
-                verdict=verdict(found, test.delta, level, test.is_paid), family='primary' if key in levels else 'secondary',
+                verdict=said, family='primary' if key in levels else 'secondary',
                 p=found.p, p_holm=p_holm, mde=found.detectable(level), delta=test.delta, margin=test.missing,
                 against=_less_words(claim, test.against), n=found.n, direction=_direction(numbers, claim, name))
 

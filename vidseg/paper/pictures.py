@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.clips import ClipFolder
 from ..data.pictures import colorize, overlay
 from ..metrics.consistency import flicker_map, warp_labels
 from .charts import COLORS
@@ -150,6 +151,14 @@ def figure_frames(
     return figure.update_layout(legend=legend, showlegend=True)
 
 # %% ../../nbs/8_paper/06_pictures.ipynb #009bbf56
+def _evaluated_on(experiment, seed):
+    "The clips that video is evaluated on, of the first fold where there are some; their split; the flow."
+    settings = experiment.evaluation(experiment.in_folds('baseline')[0], seed)
+    folder = experiment.prepare(settings.get('video') or settings['split'], seed)
+    flow = settings['flow'] if isinstance(settings['flow'], str) else settings['flow'][0]
+    return ClipFolder(folder.parent).clips(folder.name), folder.name, flow
+
+
 def make_strip(
     experiment:Experiment,
     seed:int,
@@ -159,24 +168,16 @@ def make_strip(
     labelled:bool=False,     # show the labels, where there are any
 ) -> Strip:
     "The frames of a clip in which the baseline flickers most, and what finished runs make of them. Raises `ValueError` for a missing clip."
-    from vidseg.data.clips import ClipFolder
-    from vidseg.training.predictions import predict_clip, predict_video
     from vidseg.motion.flow import clip_flow
-    from vidseg.keyframes.base import VideoNet
-    from vidseg.training.runs import Run
-    settings = experiment.evaluation()
-    split = settings.get('video') or settings['split']
-    clips = ClipFolder(root()/experiment.folder(seed)).clips(split)
+    from vidseg.training.pipeline import predictions
+    clips, split, flow = _evaluated_on(experiment, seed)
     if number not in range(len(clips)): raise ValueError(f"{experiment.folder(seed)}/{split} has no clip {number}: it has {len(clips)}")
     clip, rows, keys, label = clips[number], {}, {}, None
     frames = torch.stack([torch.from_numpy(clip.frame(t)) for t in range(len(clip))])
-    flows = torch.stack([clip_flow(clip, t, t + 1, settings['flow'], root()/'data/flow') for t in range(len(clip) - 1)])
+    flows = torch.stack([clip_flow(clip, t, t + 1, flow, root()/'data/flow') for t in range(len(clip) - 1)])
     for name, scheme in schemes.items():
-        model = Run.of(experiment.recipe(scheme, seed)).model()
-        if isinstance(model, VideoNet):
-            rows[name], fired = predict_video(model, clip)
-            keys[name] = fired.nonzero()[:, 0].tolist()
-        else: rows[name] = predict_clip(model, clip)
+        rows[name], fired = predictions(experiment, experiment.in_folds(scheme)[0], seed, clip)
+        if fired is not None: keys[name] = fired.nonzero()[:, 0].tolist()
     times = choose_frames(without_seams(flicker_map(rows['baseline'], frames, flows)), count, sorted(set().union(*keys.values())))
     if labelled and clip.labelled:
         label = torch.full(frames.shape[:3], 255, dtype=torch.uint8)
@@ -195,7 +196,6 @@ def figure_1(
     labelled:bool=False,                  # a row of labels
 ): # plotly figure
     "A keyframe method, a baseline and ours on neighbouring frames (Figure 1 of the paper). Raises what `make_strip` raises."
-    from vidseg.data.clips import ClipFolder
     data, names = ClipFolder(root()/experiment.folder(seed)), {keyframe.partition('@')[0]: keyframe, 'baseline': baseline, 'ours': ours}
     strips = [make_strip(experiment, seed, names, number, count, labelled) for number in clips]
     schemes = ', '.join(f'{name}: {scheme}' for name, scheme in names.items() if name != scheme)
@@ -258,14 +258,11 @@ def figure_5(
 ): # plotly figure
     "Consistency between neighbouring frames over a clip (Figure 5 of the paper); beneath it the first scheme's worst moment."
     import plotly.graph_objects as go
-    from vidseg.data.clips import ClipFolder
-    from vidseg.training.predictions import predict_clip
-    from vidseg.training.runs import Run
-    settings = experiment.evaluation()
-    data = ClipFolder(root()/experiment.folder(seed))
-    clip = data.clips(settings.get('video', settings['split']))[number]
-    preds = {scheme: predict_clip(Run.of(experiment.recipe(scheme, seed)).model(), clip) for scheme in schemes}
-    maps = {scheme: inconsistency(pred, clip, settings['flow']).numpy() for scheme, pred in preds.items()}
+    from vidseg.training.pipeline import predictions
+    clips, _, flow = _evaluated_on(experiment, seed)
+    clip, data = clips[number], clips[number].folder
+    preds = {scheme: predictions(experiment, experiment.in_folds(scheme)[0], seed, clip)[0] for scheme in schemes}
+    maps = {scheme: inconsistency(pred, clip, flow).numpy() for scheme, pred in preds.items()}
     curves = {scheme: [100*(m[m < 255] == 0).mean() for m in maps[scheme]] for scheme in schemes}
     start = int(np.clip(np.argmin(curves[schemes[0]]) - shown//2 + 1, 0, len(clip) - 1 - shown))
     times = range(start, start + shown)

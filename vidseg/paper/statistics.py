@@ -105,7 +105,7 @@ def least(
 # %% ../../nbs/8_paper/01_statistics.ipynb #stat0016
 SMALLER = ' (smaller than δ)'
 # First what speaks against a claim
-VERDICTS = 'not reproduced', 'trade', 'no effect beyond δ', 'undecided', 'reproduced', 'one replicate', 'not run'
+VERDICTS = 'not reproduced', 'trade', 'no effect beyond δ', 'undecided', 'not testable', 'reproduced', 'one replicate', 'not run'
 
 
 def verdict(

@@ -12,6 +12,10 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from ..data.images import read_image, write_image
 from .measures import as_tensors, numbers_of
 from .recipe import Recipe
 from .runs import Run, measured_numbers, read_json, write_json
@@ -80,6 +84,18 @@ class Entry:
         "Its numbers, by name, and how they were measured."
         return measured_numbers(self.record())
 
+    def predictions(self,
+        clip:str, # its name
+    ) -> tuple[Tensor, Tensor|None]: # (T,H,W) uint8 class ids; of a keyframe method (T,) bool: whether something was computed anew
+        "What the run said of a clip that pictures show. Raises `ValueError` where that was not kept, or was changed."
+        kept = self.content.get('pictures', {}).get(clip)
+        if not kept: raise ValueError(f'{self.path} kept no predictions of clip {clip}')
+        path = _picture(self.path, clip)
+        if not path.exists() or file_digest(path, 64) != kept['sha256']: raise ValueError(f'{path} is missing or was changed')
+        pred = torch.from_numpy(read_image(path, color=False))
+        fired = None if kept['fired'] is None else torch.tensor(kept['fired'], dtype=torch.bool)
+        return pred.view(kept['frames'], -1, pred.shape[1]), fired
+
     def faults(self) -> list[str]:
         "What contradicts itself in it, in words; empty where nothing does."
         try: content, name = self.content, self.recipe.folder.name
@@ -92,7 +108,23 @@ class Entry:
             same = said is None if value != value else said is not None and abs(said - value) <= 1e-9*max(1, abs(value))
             if not same: found.append(f'{name} is {said}, its sums give {value}')
         for measure, rows in measured['sums'].items(): found += _contradictions(measure, as_tensors(rows))
+        for clip in content.get('pictures', {}):
+            try: self.predictions(clip)
+            except ValueError as error: found.append(str(error))
         return found
+
+
+def _picture(entry, clip):
+    "The file of a clip's predictions: one frame below the other."
+    return entry.with_suffix('')/f'{clip}.png'
+
+
+def _keep(entry, clip, pred, fired):
+    "Write predictions, and say what they are."
+    path = _picture(entry, clip)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, pred.flatten(0, 1).numpy())
+    return dict(frames=len(pred), fired=None if fired is None else fired.int().tolist(), sha256=file_digest(path, 64))
 
 
 def _contradictions(measure, sums):
@@ -125,7 +157,8 @@ class Ledger:
         return [Entry(path) for path in sorted(self.folder.glob('*.json'))]
 
     def add(self,
-        run:Run, # finished and measured
+        run:Run,                 # finished and measured
+        pictures:dict|None=None, # clip → (T,H,W) uint8 predictions, and (T,) bool whether something was computed anew, or None
     ) -> Entry:
         "Write the entry of a run. Raises `ValueError` where it was not measured, and as `Run.classes`."
         measured = run.record()
@@ -140,6 +173,7 @@ class Ledger:
         )
         content = json.loads(json.dumps(content, allow_nan=False))
         path = self.folder/f'{run.name}.json'
+        if pictures: content['pictures'] = {clip: _keep(path, clip, *said) for clip, said in pictures.items()}
         write_json(path, dict(sha256=_seal(content)) | content)
         return Entry(path)
 
