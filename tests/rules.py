@@ -238,7 +238,7 @@ def short_lines(root):
         yield from (f'{where}, line {n}: {len(line)}' for n, line in enumerate(source.splitlines(), 1) if len(line) > MAX_LINE)
 
 
-RUN_FILES = 'model.safetensors', 'run.json', 'recipe.json', 'metrics.json', 'log.csv', 'latency.json', 'checkpoint-'
+RUN_FILES = 'model.safetensors', 'run.json', 'recipe.json', 'metrics.json', 'log.csv', 'checkpoint-'
 
 
 def runs_are_opened_in_one_place(root):

@@ -194,7 +194,6 @@ def test_harmed_run(way, root, tmp_path):
     (other.folder/'recipe.json').write_text((other.folder/'recipe.json').read_text().replace('tiny', 'small'))
     other.finish(network, ClipFolder(root/'data'/'tiny'), dict(commit='other'))
     for made in (run, other): made.write_metrics(dict(miou=1.))
-    for made in (run, other): made.latency = dict(seconds=[1.])
     for name, read in READ.items():
         read(Run(run.folder))
         content = (run.folder/name).read_bytes()
@@ -203,13 +202,12 @@ def test_harmed_run(way, root, tmp_path):
         assert '\n' not in str(said.value) and str(run.folder) in str(said.value)
         assert name in str(said.value) or name == 'run.json' and way == 'older', said.value
         (run.folder/name).write_bytes(content)
-    for name, read in (('metrics.json', Run.metrics), ('latency.json', lambda run: run.latency)):
-        content = (run.folder/name).read_bytes()
-        WAYS[way](run.folder/name, other.folder/name)
-        if way == 'cut':
-            with pytest.raises(ValueError, match=name): read(Run(run.folder))
-        elif way != 'altered': assert read(Run(run.folder)) == {}
-        (run.folder/name).write_bytes(content)
+    content = (run.folder/'metrics.json').read_bytes()
+    WAYS[way](run.folder/'metrics.json', other.folder/'metrics.json')
+    if way == 'cut':
+        with pytest.raises(ValueError, match='metrics.json'): Run(run.folder).metrics()
+    elif way != 'altered': assert Run(run.folder).metrics() == {}
+    (run.folder/'metrics.json').write_bytes(content)
     assert run.metrics()['miou'] == 1.
 
 
@@ -480,8 +478,8 @@ def test_run_runs_no_code(marker, root, tmp_path):
             assert refused(lambda read=read: read(Run(run.folder))) is None
             shutil.copy(root/'finished'/name, run.folder/name)
     for bomb in bombs(marker):
-        for name in (*READ, 'metrics.json', 'latency.json'): (run.folder/name).write_bytes(bomb)
-        for read in (*READ.values(), Run.metrics, lambda run: run.latency):
+        for name in (*READ, 'metrics.json'): (run.folder/name).write_bytes(bomb)
+        for read in (*READ.values(), Run.metrics):
             assert refused(lambda read=read: read(Run(run.folder))) is None
 
 

@@ -48,11 +48,12 @@ class RoadShare(Measure):
     "How much of the picture is called road."
     fed, metrics = 'video', dict(road=Metric('Road', digits=3))
 
-    def __init__(self, classes): super().__init__(classes); self.shares = []
+    def update(self, walk): self.add(walk.clip.name, road=[int((walk.pred == 0).sum()), walk.pred.numel()])
 
-    def update(self, walk): self.shares.append((walk.pred == 0).float().mean().item())
-
-    def compute(self): return dict(road=100*sum(self.shares)/len(self.shares))
+    @classmethod
+    def numbers(cls, sums, classes):
+        road, pixels = sums['road'].sum(0).tolist()
+        return dict(road=100*road/pixels)
 '''),
     task=('training/tasks.py', 'TASKS = {\n',
           "    'depth': Task(depth_samples, DepthStep.of, class_map_network, walk_depth, dict(error=DepthError)),\n", '''
@@ -68,7 +69,9 @@ from .predictions import Walk
 def nearness(clip, i):
     "1/depth of every pixel of a street's frame, in float32."
     made = dict(clip.folder.info['made_by'])
-    number = (made.pop('seed')*len(SPLITS) + SPLITS.index(clip.split))*100_000 + int(clip.name)
+    split, _, replicate = clip.split.partition('-')
+    number = (int(replicate or made.pop('seed'))*len(SPLITS) + SPLITS.index(split))*100_000 + int(clip.name)
+    made.pop('seed', None)
     made.pop('world')
     return torch.from_numpy(StreetWorld(number, **made)._look(i)[2])
 
@@ -108,12 +111,13 @@ class DepthError(Measure):
     "The mean absolute error of 1/depth, in thousandths."
     fed, metrics = 'video', dict(depth_error=Metric('Error', digits=2, better=-1, compared=True, unit=''))
 
-    def __init__(self, classes): super().__init__(classes); self.errors = []
-
     def update(self, walk):
-        for i, pred in enumerate(walk.pred): self.errors.append((pred - nearness(walk.clip, i)).abs().mean().item())
+        for i, pred in enumerate(walk.pred): self.add(walk.clip.name, error=[(pred - nearness(walk.clip, i)).abs().mean().item(), 1])
 
-    def compute(self): return dict(depth_error=1000*sum(self.errors)/len(self.errors))
+    @classmethod
+    def numbers(cls, sums, classes):
+        error, frames = sums['error'].sum(0).tolist()
+        return dict(depth_error=1000*error/frames)
 '''),
     depth_term=('training/terms.py', 'TERMS = {\n', "    'depth': Term(depth),\n", '''
 def depth(step):

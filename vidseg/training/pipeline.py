@@ -18,7 +18,7 @@ from ..keyframes.base import VideoNet
 from ..keyframes.latency import PerFrame, latencies
 from ..networks.batches import to_images
 from .evaluation import evaluate
-from .entries import Wanted
+from .entries import Wanted, inside
 from .experiments import Experiment
 from .predictions import predict_clip, predict_video
 from .pseudo import write_pseudo_labels
@@ -130,15 +130,15 @@ def make_run(
     state = PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU'))
     if Run.of(recipe).state == 'there': return train(recipe)
     check_recipe(recipe)
-    own = experiment.recipe_of(wanted)
-    starts_as_usual = (recipe.start, recipe.encoder_weights) == (own.start, own.encoder_weights)
-    if recipe.start and not starts_as_usual: find_start(recipe)
+    before = [Run.of(experiment.recipe_of(needed)) for needed in experiment.needs(wanted) if needed.pretraining]
+    starts_here = (recipe.start or recipe.encoder_weights) in [inside(path) for run in before for path in (run.folder, run.weights)]
+    if recipe.start and not starts_here: find_start(recipe)
     with state.main_process_first():
         for split in dict.fromkeys([recipe.split, recipe.video or recipe.split]): experiment.prepare(split, wanted.seed)
     for other in experiment.compared(wanted):
         if experiment.result(other.scheme, other.seed).state != 'in the ledger': make_run(experiment, other, **options)
     for needed in experiment.needs(wanted):
-        if starts_as_usual or not needed.pretraining: make_run(experiment, needed, **options)
+        if starts_here or not needed.pretraining: make_run(experiment, needed, **options)
     if recipe.teacher:
         teacher = experiment.teacher(wanted.scheme)
         with state.main_process_first():
