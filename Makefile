@@ -28,7 +28,7 @@ BIN      = .venv/bin
 LINK     = test -e data/weights || test ! -d "$$WEIGHTS" || { mkdir -p data && ln -s "$$(realpath -- "$$WEIGHTS")" data/weights; }
 GRAPH    = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/snakemake --cores "$$CORES" --rerun-incomplete --nolock --rerun-triggers input mtime params --quiet rules --config
 
-.PHONY: help demo reproduce report verify plan test check bench lab export notebooks clean
+.PHONY: help demo reproduce report figures verify plan test check bench lab export notebooks clean
 .DEFAULT_GOAL := help
 
 help:                         ## this list
@@ -43,6 +43,9 @@ reproduce: .venv/ready        ## all tables and figures from nothing, one replic
 
 report: .venv/ready           ## the tables and figures in figures/: of the ledger; what it lacks is trained, ten hours from nothing
 	@$(LINK); for data in $$DATA; do $(GRAPH) profile=report data="$$data" seeds="$$SEEDS" || exit 1; done
+
+figures: .venv/ready          ## the tables and figures in figures/ of what the ledger has; nothing is trained
+	@for data in $$DATA; do $(GRAPH) profile=report data="$$data" train=no || exit 1; done
 
 verify: .venv/ready           ## is the ledger true? every number from its sums again, and a run, drawn at random, trained again
 	@$(LINK); for data in $$DATA; do $(BIN)/vidseg verify --data "$$data" || exit 1; done

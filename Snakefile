@@ -18,7 +18,7 @@ source = os.environ.get("CAMVID", "") if data == "camvid" else ""
 
 try:
     experiment = Experiment(profile, data)
-    jobs = Jobs(experiment, seed_list(str(config.get("seeds", "") or experiment.replicates)), source)
+    jobs = Jobs(experiment, seed_list(str(config.get("seeds", "") or experiment.replicates)), source, config.get("train") != "no")
 except ValueError as error: raise SystemExit(str(error))
 
 if not (experiment.is_world or source or (root()/experiment.folder()).exists()):

@@ -8,7 +8,7 @@ __all__ = ['run_here', 'reading_notes', 'verdict_notes']
 # %% ../../nbs/8_paper/03_notes.ipynb #notes002
 from pathlib import Path
 
-from .results import metric
+from .results import is_there, metric
 from ..training.experiments import Experiment
 
 # %% ../../nbs/8_paper/03_notes.ipynb #notes003
@@ -16,8 +16,10 @@ def run_here(
     experiment:Experiment,
     schemes:list[str], # of a table or of claims; what is only quoted from the paper may be among them
 ) -> list[str]:
-    "Those of the schemes that the profile runs. Raises `ValueError` when there are none."
+    "Those of the schemes that the profile runs, and of which its ledger, where it has one, has a run. Raises `ValueError` for none."
     ran = [scheme for scheme in dict.fromkeys(schemes) if scheme in experiment.needed()]
+    seeds = range(experiment.replicates)
+    if experiment.ledger: ran = [scheme for scheme in ran if any(is_there(experiment, scheme, seed) for seed in seeds)]
     if not ran: raise ValueError(f"profile '{experiment.profile}' on '{experiment.data}' runs none of {', '.join(schemes)}")
     return ran
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'SAME_CLASS', 'CONSISTENCY', 'metric', 'ranks', 'paper_table', 'paper_numbers', 'speed', 'results_of',
-           'collect', 'differences', 'compare', 'is_consistency', 'accuracy_of', 'margin', 'is_worse', 'primary',
-           'judge', 'find_runs', 'describe', 'note_provenance']
+           'is_there', 'collect', 'differences', 'compare', 'is_consistency', 'accuracy_of', 'margin', 'is_worse',
+           'primary', 'judge', 'find_runs', 'describe', 'note_provenance']
 
 # %% ../../nbs/8_paper/02_results.ipynb #6e565222
 import json
@@ -137,18 +137,28 @@ def _measured(experiment, scheme, seed):
     return folds[0] | {name: float(np.mean([fold[name] for fold in folds])) for name in numbers}
 
 
+def is_there(
+    experiment:Experiment,
+    scheme:str,
+    seed:int,
+) -> bool:
+    "Whether a run is finished, on every fold."
+    return all(result.state in ('there', 'in the ledger') for result in results_of(experiment, [(scheme, seed)]))
+
+
 def collect(
     experiment:Experiment,
     schemes:list[str],
     seeds:list[int],        # of the replicates
 ) -> pd.DataFrame: # a row a run: scheme, seed and its metrics
-    """The metrics of finished and evaluated runs.
+    """The metrics of finished and evaluated runs. A ledger fills over time: where there is one, of those that are there.
 
-    Raises `FileNotFoundError` for a run that is missing, `ValueError` for one that was evaluated in another way and for an unknown
+    Raises `FileNotFoundError` for a run that is missing elsewhere, `ValueError` for one that was evaluated in another way and for an unknown
     scheme."""
     rows = []
     for scheme in schemes:
         for seed in experiment.seeds(scheme, seeds):
+            if experiment.ledger and not is_there(experiment, scheme, seed): continue
             metrics = _measured(experiment, scheme, seed)
             rows.append(dict(scheme=scheme, seed=seed) | metrics | speed(experiment, scheme))
     return pd.DataFrame(rows)

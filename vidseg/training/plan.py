@@ -108,6 +108,7 @@ class Jobs:
         experiment:Experiment,
         seeds:list[int],
         source:str='',     # of a real data set that is not here yet: its official download
+        train:bool=True,   # False: tables and figures of what is there
     ):
         self.experiment, self.seeds, self.source = experiment, seeds, source
         self.executed = f'runs/{experiment.data}-{experiment.profile}'
@@ -116,7 +117,7 @@ class Jobs:
         self.threads = experiment.settings.get('threads', 1)
         self.workers = experiment.settings.get('workers', 0)
         self.every = experiment.settings.get('checkpoint_every', 100)
-        self.runs = wanted_runs(experiment, seeds)
+        self.runs = wanted_runs(experiment, seeds) if train else []
         self.compared = {on_fold for scheme in experiment.needed() for on_fold in experiment.in_folds(scheme)}
         self.made_together = {}
         for wanted in self.runs: self.made_together.setdefault(self._group(wanted), []).append(wanted)
@@ -247,7 +248,7 @@ class Jobs:
 
     def _latency(self):
         "The job that times the networks, where a table shows their speed: alone, since what runs beside it would be measured, too."
-        if not any('fps' in table.get('metrics', []) for table in self.experiment.tables.values()): return
+        if not self.runs or not any('fps' in table.get('metrics', []) for table in self.experiment.tables.values()): return
         output = f'{self.executed}/figure_latency.ipynb'
         command = self._run('figure_latency', output, f'figures={self.figures}')
         says = digest(sorted({wanted.scheme for wanted in self.runs}))
@@ -260,9 +261,10 @@ class Jobs:
         reports = {name: ('table', f'table={name}', seeds) for name in e.tables}
         if e.claims: reports['claims'] = ('claims', seeds)
         reports['figure_5'] = ('figure_5', first)
-        drawn = {scheme for curve in e.smoothing['curves'].values() for scheme in curve.values()}
-        if drawn <= set(e.needed()): reports['figure_smoothing'] = ('figure_smoothing', seeds)
-        if 'table_5' in e.tables: reports |= dict(figure_1=('figure_1', first), figure_2=('figure_2', seeds), figure_6=('figure_6', first))
+        if self._has(scheme for curve in e.smoothing['curves'].values() for scheme in curve.values()):
+            reports['figure_smoothing'] = ('figure_smoothing', seeds)
+        if 'table_5' in e.tables and self._has(e.pictures['schemes']):
+            reports |= dict(figure_1=('figure_1', first), figure_2=('figure_2', seeds), figure_6=('figure_6', first))
         latency = [job.output for job in self._latency()]
         for name, (notebook, *settings) in reports.items():
             output = f'{self.executed}/{name}.ipynb'
@@ -270,6 +272,12 @@ class Jobs:
             inputs = [*self.finished, *latency, *self._paper(name)]
             says = digest([e.tables.get(name), e.claims if name == 'claims' else 0, e.settings, e.weights])
             yield Job(f'report-{name}', output, command, inputs, says=says)
+
+    def _has(self, schemes):
+        "Whether there will be runs of some schemes."
+        e = self.experiment
+        def is_there(scheme): return self.runs or all(e.result(name, self.seeds[0]).state == 'in the ledger' for name in e.in_folds(scheme))
+        return all(scheme in e.needed() and is_there(scheme) for scheme in schemes)
 
     def _paper(self, name):
         "The paper's own numbers that a table shows."
