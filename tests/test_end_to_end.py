@@ -104,7 +104,7 @@ def test_reproduce(root):
     templates = {path.stem for path in (REPO/'nbs'/'experiments').glob('*.ipynb')}
     assert executed(root) == templates, 'an experiment notebook is not in the graph'
     figures, tables = root/'runs'/'smoke'/'figures', [f'table_{n}' for n in (1, 2, 3, 4, 5, 6, 7)]
-    drawn = [f'figure_{n}' for n in (1, 2, 5, 6, 'latency')]
+    drawn = [f'figure_{n}' for n in (1, 2, 5, 6, 'latency', 'smoothing')]
     names = {path.name for path in figures.iterdir()}
     assert {f'{table}.{suffix}' for table in [*tables, 'claims'] for suffix in ('csv', 'md', 'html')} <= names
     assert {*(f'{figure}.html' for figure in drawn), 'provenance.json'} <= names
@@ -115,7 +115,7 @@ def test_reproduce(root):
     assert fifth.rank_R.min() == 1 and fifth.loc['NaiveS', 'miou_paper'] == 82.0 and fifth.seeds['NaiveS'] == 0
     assert 'quoted' in (figures/'table_5.md').read_text()
     rows = pd.read_csv(figures/'table_1.csv').set_index('scheme')
-    assert len(rows) == 12 and (rows.seeds == 1).all() and rows.tc['TL'] > 0 and rows.tc_paper['TL'] == 70.46
+    assert len(rows) > 12 and (rows.seeds == 1).all() and rows.tc['TL'] > 0 and rows.tc_paper['TL'] == 70.46
     assert {*tables, *drawn, 'claims'} <= json.loads((figures/'provenance.json').read_text()).keys()
     again = snakemake(root)
     assert again.returncode == 0 and 'Nothing to be done' in again.stdout + again.stderr

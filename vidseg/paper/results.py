@@ -151,10 +151,10 @@ def collect(
     schemes:list[str],
     seeds:list[int],        # of the replicates
 ) -> pd.DataFrame: # a row a run: scheme, seed and its metrics
-    """The metrics of finished and evaluated runs. A ledger fills over time: where there is one, of those that are there.
+    """The metrics of finished and evaluated runs. A ledger fills over time: where there is one, of what is there.
 
-    Raises `FileNotFoundError` for a run that is missing elsewhere, `ValueError` for one that was evaluated in another way and for an unknown
-    scheme."""
+    Raises `FileNotFoundError` for a run that is missing elsewhere, `ValueError` for one that was evaluated in another way and for
+    an unknown scheme."""
     rows = []
     for scheme in schemes:
         for seed in experiment.seeds(scheme, seeds):
