@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['MeanIoU', 'PixelAccuracy', 'iou_per_class', 'joint_histogram', 'TC_PROTOCOLS', 'TemporalConsistency',
-           'VideoConsistency', 'flicker_map', 'warp_labels', 'TemporalStability']
+           'VideoConsistency', 'flicker_map', 'warp_labels', 'Flicker', 'LabelledConsistency', 'visible_pixels',
+           'TemporalStability']
 
 # %% ../../nbs/6_metrics/00_room.ipynb #1d057861
 from .accuracy import MeanIoU, PixelAccuracy, iou_per_class, joint_histogram
 from .consistency import TC_PROTOCOLS, TemporalConsistency, VideoConsistency, flicker_map, warp_labels
+from .flicker import Flicker, LabelledConsistency, visible_pixels
 from .stability import TemporalStability
 
 _all_ = [
     'MeanIoU', 'PixelAccuracy', 'iou_per_class', 'joint_histogram', 'TC_PROTOCOLS', 'TemporalConsistency',
-    'VideoConsistency', 'flicker_map', 'warp_labels', 'TemporalStability',
+    'VideoConsistency', 'flicker_map', 'warp_labels', 'Flicker', 'LabelledConsistency', 'visible_pixels', 'TemporalStability',
 ]

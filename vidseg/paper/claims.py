@@ -283,7 +283,7 @@ def claims_table(
 ) -> Table:
     "The claims as a table that can be shown and saved; what was tried where one does not hold stands in the notes."
     runs = _claimed(experiment, seeds)
-    ran = list(runs.scheme.unique())
+    ran, seeds = list(runs.scheme.unique()), [seed for seed in seeds if seed in set(runs.seed)]
     made = describe(experiment, seeds, results_of(experiment, zip(runs.scheme, runs.seed)))
     decided = found[found.decides]
     first = decided.iloc[decided.verdict.map(plain).map(VERDICTS.index).argsort(kind='stable')]

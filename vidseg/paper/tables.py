@@ -330,6 +330,7 @@ def table(
     seeds = experiment.seeds(name, seeds)
     ran = run_here(experiment, [row['scheme'] for row in entry['rows']])
     runs = collect(experiment, ran, seeds).query('seed in @seeds')
+    seeds = [seed for seed in seeds if seed in set(runs.seed)]
     of = _Sources(experiment, runs, _their_numbers(name, entry), primary(experiment, seeds))
     content = _by_class(entry, of) if entry.get('per_class') else _by_scheme(entry, of)
     made = describe(experiment, seeds, results_of(experiment, zip(runs.scheme, runs.seed)))

@@ -14,12 +14,15 @@ _HOME = {name: module for module, names in dict(
     measures='Measure Metric',
     tasks='TASKS Task',
     runs='Run',
-    experiments='Experiment Wanted',
+    ledger='Ledger',
+    entries='Wanted seed_list',
+    experiments='Experiment',
     pseudo='predict_tta write_pseudo_labels',
     training='train',
     evaluation='evaluate',
     plan='Jobs plan',
     pipeline='prepare_and_train train_and_evaluate',
+    verify='find_entries train_again',
 ).items() for name in names.split()}
 
 if '__file__' in globals(): lazy_room(__name__, _HOME)

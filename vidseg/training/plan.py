@@ -258,12 +258,12 @@ class Jobs:
         "Tables, claims and figures."
         e = self.experiment
         seeds, first = f'seeds={_as_json(self.seeds)}', f'seed={self.seeds[0]}'
-        reports = {name: ('table', f'table={name}', seeds) for name in e.tables}
+        reports = {name: ('table', f'table={name}', seeds) for name, table in e.tables.items() if self._can_compare(table)}
         if e.claims: reports['claims'] = ('claims', seeds)
         reports['figure_5'] = ('figure_5', first)
         if self._has(scheme for curve in e.smoothing['curves'].values() for scheme in curve.values()):
             reports['figure_smoothing'] = ('figure_smoothing', seeds)
-        if 'table_5' in e.tables and self._has(e.pictures['schemes']):
+        if 'table_5' in e.tables and self._has(row['scheme'] for row in e.tables['table_5']['rows'] if e.runs(row['scheme'])):
             reports |= dict(figure_1=('figure_1', first), figure_2=('figure_2', seeds), figure_6=('figure_6', first))
         latency = [job.output for job in self._latency()]
         for name, (notebook, *settings) in reports.items():
@@ -274,10 +274,14 @@ class Jobs:
             yield Job(f'report-{name}', output, command, inputs, says=says)
 
     def _has(self, schemes):
-        "Whether there will be runs of some schemes."
-        e = self.experiment
+        "Whether there will be runs of some schemes, and of each of them."
+        e, schemes = self.experiment, list(schemes)
         def is_there(scheme): return self.runs or all(e.result(name, self.seeds[0]).state == 'in the ledger' for name in e.in_folds(scheme))
-        return all(scheme in e.needed() and is_there(scheme) for scheme in schemes)
+        return bool(schemes) and all(scheme in e.needed() and is_there(scheme) for scheme in schemes)
+
+    def _can_compare(self, table):
+        "Whether a table will have two rows at least; those of a ledger that is being filled may have fewer."
+        return bool(self.runs) or sum(self._has([row['scheme']]) for row in table['rows']) > 1
 
     def _paper(self, name):
         "The paper's own numbers that a table shows."

@@ -1,0 +1,26 @@
+"The committed ledgers: what they say follows from what was counted, and every entry is that of its recipe."
+import pytest
+
+from vidseg.training.ledger import Ledger
+from vidseg.workspace import root
+
+pytestmark = pytest.mark.quick
+LEDGERS = sorted(path for path in (root()/'figures').rglob('ledger') if path.is_dir())
+
+
+def test_there_are_some(): assert LEDGERS
+
+
+@pytest.mark.parametrize('folder', LEDGERS, ids=lambda path: str(path.relative_to(root()/'figures')))
+def test_no_entry_contradicts_itself(folder):
+    "An edited number, sums that cannot be, other labels than the others', a recipe that now gives another name."
+    ledger = Ledger(folder)
+    assert ledger.entries() and ledger.faults() == {}
+
+
+@pytest.mark.parametrize('folder', LEDGERS, ids=lambda path: str(path.relative_to(root()/'figures')))
+def test_entries_are_small(folder):
+    "One small file a run; the pictures of one take 200 kB at most."
+    for entry in Ledger(folder).entries():
+        assert entry.path.stat().st_size < 300_000, entry
+        assert sum(path.stat().st_size for path in entry.path.with_suffix('').glob('*')) <= 200_000, entry
