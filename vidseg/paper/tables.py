@@ -303,7 +303,7 @@ def _by_scheme(entry, of):
     of.paper = theirs = of.paper.set_index('scheme')
     asked = entry.get('metrics', list(theirs))
     names = list(dict.fromkeys([*METRICS, *asked]))
-    kept = [name for name in names if name in of.runs and of.runs[name].notna().all()]
+    kept = [name for name in names if name in of.runs and of.runs[name].notna().any()]
     known = [name for name in names if name in kept or name in theirs]
     metrics = [name for name in asked if name in known]
     of.runs = of.runs[['scheme', 'seed', *kept]]

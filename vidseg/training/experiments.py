@@ -210,7 +210,8 @@ class Experiment(Profile):
         parts = [self.recipe(name, seed) for name in self.built_of(scheme)]
         entry = self.entry(scheme)
         network = entry['network']
-        changes = self.settings.get('keyframe_methods', {}) if parts else self.networks[network]
+        learns = not isinstance(entry.get('built_of'), list)               # what is built as it is has no settings to learn with
+        changes = (self.settings['keyframe_methods'] if learns else {}) if parts else self.networks[network]
         branch = changes.get('branch', {})
         changes = {name: value for name, value in changes.items() if name not in ('networks', 'pretrain', 'trunk', 'branch')}
         if parts:

@@ -266,11 +266,12 @@ class Jobs:
         if 'table_5' in e.tables and self._has(row['scheme'] for row in e.tables['table_5']['rows'] if e.runs(row['scheme'])):
             reports |= dict(figure_1=('figure_1', first), figure_2=('figure_2', seeds), figure_6=('figure_6', first))
         latency = [job.output for job in self._latency()]
+        there = [entry.name for entry in e.ledger.entries()] if e.ledger else []
         for name, (notebook, *settings) in reports.items():
             output = f'{self.executed}/{name}.ipynb'
             command = self._run(notebook, output, *settings, f'figures={self.figures}')
             inputs = [*self.finished, *latency, *self._paper(name)]
-            says = digest([e.tables.get(name), e.claims if name == 'claims' else 0, e.settings, e.weights])
+            says = digest([e.tables.get(name), e.claims if name == 'claims' else 0, e.settings, e.weights, there])
             yield Job(f'report-{name}', output, command, inputs, says=says)
 
     def _has(self, schemes):
