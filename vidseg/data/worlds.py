@@ -26,6 +26,19 @@ LABELLED = dict( # which frames of so many are labelled
 )
 
 
+def _write(path, clip, labelled, gaps):
+    "Write a clip of a world with what is known about some of its frames."
+    times = range(clip.length)
+    pairs = [(t, t + gap) for t in labelled for gap in gaps if t + gap in times]
+    write_clip(
+        path,
+        (clip.render(t) for t in times),
+        labels={t: clip.label(t) for t in labelled},
+        instances={t: clip.instances(t) for t in labelled},
+        flows={(a, b): clip.flow(a, b) for t, u in pairs for a, b in ((t, u), (u, t))},
+        hidden={pair: clip.occlusion(*pair) for pair in pairs} or None)
+
+
 def write_world(
     target:str|Path,         # the clip folder; made when needed, the split is added to it
     split:str,               # one of `SPLITS`, which decides the seeds, so that splits are disjoint; or any name, with `of`
@@ -53,13 +66,5 @@ def write_world(
     with atomic_folder(Path(target)/split) as folder:
         for k in tqdm(range(clips), desc=f'{world} {split}', unit='clip', mininterval=1):
             clip = kind(of_clip + k, **options)
-            times, labelled = range(clip.length), LABELLED[labels](clip.length)
-            pairs = [(t, t + gap) for t in labelled for gap in gaps if t + gap in times]
-            write_clip(
-                folder/f'{first + k:04}',
-                (clip.render(t) for t in times),
-                labels={t: clip.label(t) for t in labelled},
-                instances={t: clip.instances(t) for t in labelled},
-                flows={(a, b): clip.flow(a, b) for t, u in pairs for a, b in ((t, u), (u, t))},
-                hidden={pair: clip.occlusion(*pair) for pair in pairs} or None)
+            _write(folder/f'{first + k:04}', clip, LABELLED[labels](clip.length), gaps)
     return Path(target)/split

@@ -143,9 +143,9 @@ def _row(claim, name, decides):
     pairs = claim['pairs']
     against = ', '.join(dict.fromkeys(' / '.join(others) for _, others in pairs if others))
     unknown = dict.fromkeys(('p', 'p_holm', 'lower', 'upper', 'delta', 'mde', 'difference', 'paper_effect'))
-    return dict(claim=claim['claim'], section=claim['section'], effect=None, ci95=None, verdict='not run', metric=name,
-                scheme=', '.join(scheme for scheme, _ in pairs), against=_less_words(claim, against), decides=decides, family='secondary',
-                n=0, direction='') | unknown | dict(margin=0., tried=claim.get('tried') or '')
+    said = dict(claim=claim['claim'], section=claim['section'], effect=None, ci95=None, verdict='not run', metric=name)
+    compared = dict(scheme=', '.join(scheme for scheme, _ in pairs), against=_less_words(claim, against), decides=decides)
+    return said | compared | dict(family='secondary', n=0, direction='') | unknown | dict(margin=0., tried=claim.get('tried') or '')
 
 
 def _direction(numbers, claim, name):
@@ -185,8 +185,7 @@ def _result(experiment, numbers, claim, name, levels):
     said = verdict(found, test.delta, level, test.is_paid)
     if found.n > 1 and _teaches_nothing(experiment, numbers, claim): said = 'not testable'
     return dict(effect=found.mean, ci95=found.ci95, lower=found.lower, upper=found.upper, difference=sign*(found.mean - test.missing),
-                verdict=said, family='primary' if key in levels else 'secondary',
-                p=found.p, p_holm=p_holm, mde=found.detectable(level), delta=test.delta, margin=test.missing,
+                verdict=said, p=found.p, p_holm=p_holm, mde=found.detectable(level), delta=test.delta, margin=test.missing,
                 against=_less_words(claim, test.against), n=found.n, direction=_direction(numbers, claim, name))
 
 
@@ -215,7 +214,8 @@ def claims(
     for claim in experiment.claims:
         own = _test(experiment, paper, claim, _name(claim))
         for k, name in enumerate(_tested_by(experiment, claim)):
-            row = _row(claim, name, k == 0) | _result(experiment, runs, claim, name, levels)
+            row = _row(claim, name, k == 0) | dict(family='primary' if _key(claim, name) in levels else 'secondary')
+            row |= _result(experiment, runs, claim, name, levels)
             if own and (k == 0 or name == _name(claim)): row['paper_effect'] = own.found.mean
             rows.append(row)
     secondary = [row for row in rows if row['family'] == 'secondary' and row['n'] > 1]

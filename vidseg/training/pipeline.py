@@ -117,6 +117,22 @@ def pseudo_label(
     return write_pseudo_labels(run.model(), clips, target, **settings, **options)
 
 
+def _starts_from(experiment, wanted, recipe):
+    "Whether a recipe starts from what is made for it. Raises `FileNotFoundError` for another start that is not there."
+    before = [Run.of(experiment.recipe_of(needed)) for needed in experiment.needs(wanted) if needed.pretraining]
+    starts_here = (recipe.start or recipe.encoder_weights) in [inside(path) for run in before for path in (run.folder, run.weights)]
+    if recipe.start and not starts_here: find_start(recipe)
+    return starts_here
+
+
+def _make_needed(experiment, wanted, starts_here, options):
+    "What a run is compared with, and what it learns from; what a run usually starts from only where this one does."
+    for other in experiment.compared(wanted):
+        if experiment.result(other.scheme, other.seed).state != 'in the ledger': make_run(experiment, other, **options)
+    for needed in experiment.needs(wanted):
+        if starts_here or not needed.pretraining: make_run(experiment, needed, **options)
+
+
 def make_run(
     experiment:Experiment,
     wanted:Wanted,
@@ -130,15 +146,10 @@ def make_run(
     state = PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU'))
     if Run.of(recipe).state == 'there': return train(recipe)
     check_recipe(recipe)
-    before = [Run.of(experiment.recipe_of(needed)) for needed in experiment.needs(wanted) if needed.pretraining]
-    starts_here = (recipe.start or recipe.encoder_weights) in [inside(path) for run in before for path in (run.folder, run.weights)]
-    if recipe.start and not starts_here: find_start(recipe)
+    starts_here = _starts_from(experiment, wanted, recipe)
     with state.main_process_first():
         for split in dict.fromkeys([recipe.split, recipe.video or recipe.split]): experiment.prepare(split, wanted.seed)
-    for other in experiment.compared(wanted):
-        if experiment.result(other.scheme, other.seed).state != 'in the ledger': make_run(experiment, other, **options)
-    for needed in experiment.needs(wanted):
-        if starts_here or not needed.pretraining: make_run(experiment, needed, **options)
+    _make_needed(experiment, wanted, starts_here, options)
     if recipe.teacher:
         teacher = experiment.teacher(wanted.scheme)
         with state.main_process_first():

@@ -254,8 +254,8 @@ class Jobs:
         says = digest(sorted({wanted.scheme for wanted in self.runs}))
         yield Job('latency', output, command, self.finished, alone=True, says=says)
 
-    def _reports(self):
-        "Tables, claims and figures."
+    def _reported(self):
+        "Name → the notebook that makes it, and its settings: tables, claims and figures."
         e = self.experiment
         seeds, first = f'seeds={_as_json(self.seeds)}', f'seed={self.seeds[0]}'
         reports = {name: ('table', f'table={name}', seeds) for name, table in e.tables.items() if self._can_compare(table)}
@@ -265,9 +265,14 @@ class Jobs:
             reports['figure_smoothing'] = ('figure_smoothing', seeds)
         if 'table_5' in e.tables and self._has(row['scheme'] for row in e.tables['table_5']['rows'] if e.runs(row['scheme'])):
             reports |= dict(figure_1=('figure_1', first), figure_2=('figure_2', seeds), figure_6=('figure_6', first))
+        return reports
+
+    def _reports(self):
+        "The jobs that make tables, claims and figures."
+        e = self.experiment
         latency = [job.output for job in self._latency()]
         there = [entry.name for entry in e.ledger.entries()] if e.ledger else []
-        for name, (notebook, *settings) in reports.items():
+        for name, (notebook, *settings) in self._reported().items():
             output = f'{self.executed}/{name}.ipynb'
             command = self._run(notebook, output, *settings, f'figures={self.figures}')
             inputs = [*self.finished, *latency, *self._paper(name)]
