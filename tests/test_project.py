@@ -1,5 +1,6 @@
 "The project's own rules (`rules.py`) are kept, and a violation planted in a room is found. Committed results follow from the runs."
 import ast
+import configparser
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 import rules
 import yaml
+from packaging.requirements import Requirement
 from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,6 +129,16 @@ def test_one_parameters_cell(notebook):
     tagged = [i for i, cell in enumerate(cells) if 'parameters' in cell['metadata'].get('tags', ())]
     assert len(tagged) == 1 and cells[tagged[0]]['cell_type'] == 'code', \
         f'{notebook.name} has {len(tagged)} cells tagged `parameters` ({tagged}): tag exactly one code cell (gear icon in JupyterLab)'
+
+
+def test_constraints_are_of_the_requirements():
+    "constraints.txt has a version of everything that settings.ini asks for, within its range."
+    settings = configparser.ConfigParser()
+    settings.read(ROOT/'settings.ini')
+    asked = [Requirement(text) for name, texts in settings['DEFAULT'].items() if name.endswith('requirements') for text in texts.split()]
+    lines = (ROOT/'constraints.txt').read_text(encoding='utf-8').splitlines()[1:]
+    fixed = dict(line.split('==') for line in lines)
+    assert set(fixed) == {one.name for one in asked} and all(one.specifier.contains(fixed[one.name]) for one in asked)
 
 
 def test_map_is_the_folder_list():

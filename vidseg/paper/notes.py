@@ -48,6 +48,12 @@ def _encoder(recipe, pretraining):
     return f'encoder weights {Path(recipe.encoder_weights).name}' if recipe.encoder_weights else 'encoder from scratch'
 
 
+def _versions(made):
+    "What was trained with other versions than the table is made with; nothing where they are the same."
+    there, here = made['trained'].get('torch'), made.get('reported', {}).get('torch')
+    if here and there != here: yield f'Trained with PyTorch {there}; this was made with {here}.'
+
+
 def _some_fold(experiment, scheme): return experiment.in_folds(scheme)[0] if '~' not in scheme else scheme
 
 
@@ -130,6 +136,7 @@ def reading_notes(
         *_video(recipes),
         *_pseudo_labels(experiment, recipes),
         *_intervals(experiment, seeds),
+        *_versions(made),
     ]
 
 # %% ../../nbs/8_paper/03_notes.ipynb #notes007
