@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -64,10 +65,16 @@ def lab(tmp_path):
 def test_flicker(lab, tmp_path):
     "The notebook runs, the slider and a click on the plot change the picture, a hidden class disappears."
     from playwright.sync_api import sync_playwright
+    mark = f'--of-the-test={tmp_path}'         # a flag that no browser knows: to find this one by
+    # a page that hangs fails the test, and does not hold up the others
+    watchdog = threading.Timer(400, subprocess.run, [['pkill', '-KILL', '-f', '--', mark]])
+    watchdog.start()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, mark])
         try: _drive(browser.new_page(viewport=dict(width=1500, height=1300)), lab, tmp_path)
-        finally: browser.close()
+        finally:
+            watchdog.cancel()
+            browser.close()
 
 
 def _open(page, address):
