@@ -256,7 +256,7 @@ def code_digest(notebook):
 
 
 def outputs_are_of_this_code(root):
-    "A notebook that is committed with outputs was executed as it stands (`make notebooks`); papermill's templates have none."
+    "A notebook shows something, and was executed as it stands (`make notebooks`); papermill's templates have no outputs."
     for path in notebooks(root):
         content = json.loads(path.read_text(encoding='utf-8'))
         has_outputs = any(cell.get('outputs') for cell in content['cells'])
@@ -264,6 +264,7 @@ def outputs_are_of_this_code(root):
             if has_outputs: yield f'{path.relative_to(root)}: a template with outputs'
         elif content['metadata'].get('executed') != code_digest(path):
             yield f'{path.relative_to(root)}: its code changed since it was executed'
+        elif not has_outputs: yield f'{path.relative_to(root)}: it shows nothing'
 
 
 def links_open(root):

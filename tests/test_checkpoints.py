@@ -394,7 +394,7 @@ def test_full_disk_is_called_that(full, root, run):
     "Flow cache, world, video, figure, run, checkpoint: a full disk is called that, and nothing is left behind."
     # complexity: asserts; what is written are functions of one line
     from plotly.graph_objects import Figure
-    from vidseg.paper.charts import save_figure
+    from vidseg.paper.drawing import save_figure
     chance = np.random.default_rng(0)
     frames = chance.integers(0, 255, (12, 96, 96, 3), np.uint8)
     kept = Run(root/'finished')

@@ -1,7 +1,9 @@
 "The committed ledgers: what they say follows from what was counted, and every entry is that of its recipe."
 import pytest
 
+from vidseg.training.experiments import Experiment
 from vidseg.training.ledger import Ledger
+from vidseg.training.verify import not_asked_for
 from vidseg.workspace import root
 
 pytestmark = pytest.mark.quick
@@ -16,6 +18,12 @@ def test_no_entry_contradicts_itself(folder):
     "An edited number, sums that cannot be, other labels than the others', a recipe that now gives another name."
     ledger = Ledger(folder)
     assert ledger.entries() and ledger.faults() == {}
+
+
+@pytest.mark.parametrize('data', ['street', 'faces', 'camvid'])
+def test_every_entry_stands_in_a_table(data):
+    "A changed recipe makes entries of no use: what was trained for hours is then in no table."
+    assert not_asked_for(Experiment('report', data)) == []
 
 
 @pytest.mark.parametrize('folder', LEDGERS, ids=lambda path: str(path.relative_to(root()/'figures')))

@@ -195,8 +195,9 @@ def _processor():
     import torch
     info = Path('/proc/cpuinfo')
     lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return f'{(models or [platform.machine()])[0]}, {torch.backends.cpu.get_cpu_capability()}'
+    said = dict(reversed([[part.strip() for part in line.partition(':')[::2]] for line in lines]))     # the first processor's
+    kind = [f'{name} {said[name]}' for name in ('cpu family', 'model', 'stepping', 'cache size') if name in said]
+    return ', '.join([said.get('model name', platform.machine()), *kind, torch.backends.cpu.get_cpu_capability()])
 
 
 def provenance(

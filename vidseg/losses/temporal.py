@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..motion.warp import occlusion_mask, precise, warp
+from ..settings import one_of
 
 # %% ../../nbs/5_losses/01_temporal.ipynb #18814420
 def _kl(log_p, q): return (log_p.exp()*(log_p - (q + 1e-8).log())).sum(1, keepdim=True)
@@ -19,24 +20,14 @@ DIVERGENCES = {'kl': _kl, 'l2': _l2} # name → function of log q_t (B,C,H,W) an
 WEIGHTINGS = 'photometric', 'none'   # of a pixel: V of equation 3, or 1
 
 # %% ../../nbs/5_losses/01_temporal.ipynb #a8ccb1c2
-def _known_divergence(name):
-    if name not in DIVERGENCES: raise ValueError(f"divergence '{name}' is unknown; known are {', '.join(DIVERGENCES)}")
-    return name
-
-
-def _known_weighting(name):
-    if name not in WEIGHTINGS: raise ValueError(f"weighting '{name}' is unknown; known are {', '.join(WEIGHTINGS)}")
-    return name
-
-
 def _per_pixel(logits_t, logits_s, flow, frame_t, frame_s, divergence, weighting='photometric'):
     "V · KL of every pixel, and which pixels have a partner inside the frame; both (B,1,H,W). Arguments as for `temporal_loss`."
-    distance_of = DIVERGENCES[_known_divergence(divergence)]
+    distance_of = DIVERGENCES[one_of('divergence', divergence, DIVERGENCES)]
     flow = flow.detach()
     logits_t, logits_s, frame_t, frame_s = map(precise, (logits_t, logits_s, frame_t, frame_s))
     q_s, inside = warp(logits_s.softmax(1), flow)
     weight = inside
-    if _known_weighting(weighting) == 'photometric': weight = occlusion_mask(frame_t, warp(frame_s, flow)[0]).detach()*inside
+    if one_of('weighting', weighting, WEIGHTINGS) == 'photometric': weight = occlusion_mask(frame_t, warp(frame_s, flow)[0]).detach()*inside
     return weight*distance_of(logits_t.log_softmax(1), q_s), inside
 
 
@@ -64,7 +55,8 @@ class TemporalLoss(nn.Module):
         weighting:str='photometric', # or 'none'
     ):
         super().__init__()
-        self.divergence, self.weighting = _known_divergence(divergence), _known_weighting(weighting)
+        self.divergence = one_of('divergence', divergence, DIVERGENCES)
+        self.weighting = one_of('weighting', weighting, WEIGHTINGS)
 
     def forward(self, logits_t:Tensor, logits_s:Tensor, flow_t_to_s:Tensor, frame_t:Tensor, frame_s:Tensor) -> Tensor:
         return temporal_loss(logits_t, logits_s, flow_t_to_s, frame_t, frame_s, self.divergence, self.weighting)

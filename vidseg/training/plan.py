@@ -259,8 +259,8 @@ class Jobs:
         e = self.experiment
         seeds, first = f'seeds={_as_json(self.seeds)}', f'seed={self.seeds[0]}'
         reports = {name: ('table', f'table={name}', seeds) for name, table in e.tables.items() if self._can_compare(table)}
-        if e.claims: reports['claims'] = ('claims', seeds)
-        reports['figure_5'] = ('figure_5', first)
+        if e.claims and self._has(['baseline']): reports['claims'] = ('claims', seeds)
+        if self._has(['baseline']): reports['figure_5'] = ('figure_5', first)
         if self._has(scheme for curve in e.smoothing['curves'].values() for scheme in curve.values()):
             reports['figure_smoothing'] = ('figure_smoothing', seeds)
         if 'table_5' in e.tables and self._has(row['scheme'] for row in e.tables['table_5']['rows'] if e.runs(row['scheme'])):

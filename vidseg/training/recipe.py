@@ -11,7 +11,8 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from .terms import NEIGHBOURS, TERMS
+from ..losses.temporal import DIVERGENCES, WEIGHTINGS
+from .terms import NEIGHBOURS, SAMPLINGS, TERMS
 from ..settings import number, pair, switch, word
 from ..workspace import atomic_write, file_digest, root
 
@@ -32,10 +33,10 @@ _LATER = dict(  # fields that a recipe did not have from the beginning, with the
 )
 _OLD_NAMES = dict(decision='own')                  # loss terms that had another name when runs got theirs
 _CHOICES = dict(
-    sampling=('random', 'adjacent', 'copies'),
+    sampling=SAMPLINGS,
     neighbours=tuple(NEIGHBOURS),
-    divergence=('kl', 'l2'),
-    weighting=('photometric', 'none'),
+    divergence=tuple(DIVERGENCES),
+    weighting=WEIGHTINGS,
     optimizer=('sgd', 'adamw'),
     mixed_precision=('no', 'bf16', 'fp16'),
 )

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from ..data.clips import Clip, missing_number
 from ..motion.flow import clip_flow
 from ..settings import number, one_of
-from .terms import NEIGHBOURS
+from .terms import NEIGHBOURS, SAMPLINGS
 
 # %% ../../nbs/7_training/03_sampling.ipynb #22ebd287
 _OUTSIDE = 1e9  # pixels: a flow that leads out of every frame
@@ -147,7 +147,7 @@ class Triplets(LabelledFrames):
         **geometry,              # crop, scale, flip
     ):
         "Raises `ValueError` for another policy than these, for a clip that lacks a frame, and when no frame has such neighbours."
-        one_of('sampling', sampling, ('random', 'adjacent', 'copies'))
+        one_of('sampling', sampling, SAMPLINGS)
         self.count = NEIGHBOURS[one_of('neighbours', neighbours, NEIGHBOURS)]
         self.each, self.copies = self.count//2, sampling == 'copies'          # frames needed on either side
         if sampling == 'random': number(f'max_gap of {neighbours}', max_gap, int, least=max(self.each, 1))

@@ -85,7 +85,7 @@ def _number(name, kind=float, **bounds):
     return dict(type=read)
 
 
-_PROFILE = _argument('--profile', default='mini', help='smoke, demo, mini, gpu or paper (mini)')
+_PROFILE = _argument('--profile', default='mini', help='smoke, demo, mini, report, gpu or paper (mini)')
 _DATA = _argument('--data', default='street', help='a data set of the profile (street)')
 _WEIGHTS = _argument('--encoder-weights', metavar='FILE',
                      help='a file with ImageNet weights, $NAME of the environment, or imagenet (as the profile says)')
@@ -127,6 +127,7 @@ def _plan(profile, data, seeds, encoder_weights):
         print(f"{row['run']:{width}}  {row['network']:22}{work}  {row['state']}")
     to_do = [row for row in rows if row['state'] != 'there']
     steps, frames = sum(row['steps'] for row in to_do), sum(row['steps']*row['frames'] for row in to_do)
+    if experiment.ledger: print(f'{len(experiment.ledger.entries())} runs are in {experiment.ledger.folder}, and not listed')
     print(f'{len(to_do)} of {len(rows)} to be made: {steps:,} steps, {frames:,} frames through a network in training')
     for line in missing: print(f'missing: {line}')
     if missing: raise SystemExit(1)
@@ -138,9 +139,10 @@ def _plan(profile, data, seeds, encoder_weights):
           _argument('--numbers-only', action='store_true', help='train nothing'))
 def _verify(runs, profile, data, numbers_only):
     from vidseg.training.experiments import Experiment
-    from vidseg.training.verify import find_entries, train_again
+    from vidseg.training.verify import find_entries, not_asked_for, train_again
     experiment = Experiment(profile, data)
     chosen, faults = find_entries(experiment, runs), experiment.ledger.faults()
+    for name in not_asked_for(experiment): print(f'{name}: of no recipe that the profile has now; no table is made of it')
     for name, said in faults.items(): print(f'{name}: DOES NOT HOLD: {said[0]}')
     print(f'{len(experiment.ledger.entries()) - len(faults)} entries of {experiment.ledger.folder}: their numbers follow from their sums')
     verdicts = [] if numbers_only else [train_again(experiment, entry) for entry in chosen]

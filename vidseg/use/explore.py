@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..data.clips import Clip
 from ..losses.multi_frame import self_similarity
-from ..paper.charts import COLORS
+from ..paper.drawing import COLORS
 from ..motion.flow import FLOW_METHODS, clip_flow, flow_to_color
 from ..metrics.consistency import TemporalConsistency
 from ..data.pictures import colorize, grid, heat, overlay, to_image

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..paper.charts import COLORS, read_log
+from ..paper.drawing import COLORS, read_log
 from ..paper.results import find_runs
 from ..training.runs import Run
 from .explore import Explorer, control_row, empty_plot
