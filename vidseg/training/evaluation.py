@@ -8,7 +8,7 @@ __all__ = ['evaluate']
 # %% ../../nbs/7_training/17_evaluation.ipynb #767d765c
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import torch
 
@@ -52,7 +52,7 @@ def _pieces(walk, flow, cache):
 
 
 class _Measuring:
-    "The measures of an evaluation by name, those of pairs once for each flow, and how long each takes."
+    "The measures of an evaluation by name, those of pairs once for each flow, and the seconds of the processor that each takes."
     def __init__(self, kinds, classes, settings, flows):
         asked = {name: kind for name, kind in kinds.items() if kind.option is None or settings[kind.option]}
         self.flows = {name: flows[0] for name in asked}
@@ -61,9 +61,9 @@ class _Measuring:
         self.seconds = dict.fromkeys(self.measures, 0.)
 
     def _update(self, name, walk):
-        began = perf_counter()
+        began = process_time()
         self.measures[name].update(walk)
-        self.seconds[name] += perf_counter() - began
+        self.seconds[name] += process_time() - began
 
     def feed(self, feeds, walk, cache):
         "Give those that are measured there what they ask for of a walk."
