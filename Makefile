@@ -54,10 +54,10 @@ plan: .venv/ready             ## what `make reproduce` would do: every run with 
 	@$(LINK); for data in $$DATA; do $(BIN)/vidseg plan --profile "$$PROFILE" --data "$$data" --seeds "$$SEEDS" || exit 1; done
 
 test: .venv/ready             ## all tests
-	@$(BIN)/python -m pytest -n "$$CORES"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n "$$CORES"
 
 check: .venv/ready            ## the quick part of the tests, for everyday work: the project's rules, the losses, metrics, recipes
-	@$(BIN)/python -m pytest -n "$$CORES" -m quick
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n "$$CORES" -m quick
 
 bench: .venv/ready            ## how fast the parts are, each ratio beside its goal; run it with nothing beside
 	@$(BIN)/jupyter nbconvert --log-level ERROR --to script --stdout nbs/explore/speed.ipynb | OMP_NUM_THREADS=1 $(BIN)/python -

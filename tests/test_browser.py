@@ -9,6 +9,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,7 +17,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
          '--disable-component-update', '--disable-sync']
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no chromium: install it (Debian: apt-get install chromium) to test the widgets')
-IDLE = 'window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === "idle"'
+SESSION = 'window.jupyterapp?.shell?.currentWidget?.sessionContext'
+IDLE = f'{SESSION}?.isReady && {SESSION}.session?.kernel?.status === "idle"'
 PIXELS = '''async image => {
     await image.decode();
     const canvas = document.createElement('canvas');
@@ -67,7 +69,7 @@ def test_flicker(lab, tmp_path):
     from playwright.sync_api import sync_playwright
     mark = f'--of-the-test={tmp_path}'         # a flag that no browser knows: to find this one by
     # a page that hangs fails the test, and does not hold up the others
-    watchdog = threading.Timer(400, subprocess.run, [['pkill', '-KILL', '-f', '--', mark]])
+    watchdog = threading.Timer(400, _kill, [mark])
     watchdog.start()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, mark])
@@ -77,12 +79,18 @@ def test_flicker(lab, tmp_path):
             browser.close()
 
 
+def _kill(mark):
+    "End every process that was given this flag."
+    for process in psutil.process_iter(['cmdline']):
+        if mark in (process.info['cmdline'] or []): process.kill()
+
+
 def _open(page, address):
     "The picture of the notebook's widget, once all its cells have run."
     page.goto(address, timeout=120_000)
     page.wait_for_selector('.jp-Notebook .jp-Cell', timeout=120_000)
     page.wait_for_function(IDLE, timeout=120_000)
-    page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")     # not waited for: it may never end
     picture = page.locator('img.widget-image').first
     try: picture.wait_for(timeout=240_000)
     except Exception:

@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 from ..data.clips import Clip, missing_number
 from ..motion.flow import clip_flow
 from ..settings import number, one_of
-from .terms import NEIGHBOURS, SAMPLINGS
+from .recipe import SAMPLINGS
+from .terms import NEIGHBOURS
 
 # %% ../../nbs/7_training/03_sampling.ipynb #22ebd287
 _OUTSIDE = 1e9  # pixels: a flow that leads out of every frame
