@@ -18,7 +18,7 @@ from ..keyframes.models import create_keyframe_method
 from ..motion.flow import check_flow
 from ..networks.models import builder_of, create_model
 from .measures import CLASS_MAP_MEASURES
-from .predictions import walk_class_maps
+from .predictions import walk_class_maps, walk_labels
 from .recipe import Recipe
 from .sampling import LabelledFrames, Triplets
 from .terms import Step
@@ -83,6 +83,7 @@ def class_map_network(
 
 TASKS = {
     'class_maps': Task(class_map_samples, Step.of, class_map_network, walk_class_maps, CLASS_MAP_MEASURES),
+    'labels': Task(class_map_samples, Step.of, class_map_network, walk_labels, CLASS_MAP_MEASURES),  # measured like predictions
 }
 
 
