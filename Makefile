@@ -28,7 +28,7 @@ BIN      = .venv/bin
 LINK     = test -e data/weights || test ! -d "$$WEIGHTS" || { mkdir -p data && ln -s "$$(realpath -- "$$WEIGHTS")" data/weights; }
 GRAPH    = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/snakemake --cores "$$CORES" --rerun-incomplete --nolock --rerun-triggers input mtime params --quiet rules --config
 
-.PHONY: help demo reproduce report figures verify plan test check bench lab export notebooks clean
+.PHONY: help demo reproduce report figures verify rounding plan test check bench lab export notebooks clean
 .DEFAULT_GOAL := help
 
 help:                         ## this list
@@ -49,6 +49,10 @@ figures: .venv/ready          ## the tables and figures in figures/ of what the 
 
 verify: .venv/ready           ## is the ledger true? every number from its sums again, and a run, drawn at random, trained again
 	@$(LINK); for data in $$DATA; do $(BIN)/vidseg verify --data "$$data" || exit 1; done
+
+TWICE = $(foreach scheme,baseline TL PL PL+PF+MF+TL,figures/ledger/$(scheme)-s[0-3]-*.json)
+rounding: .venv/ready         ## the street's main rows of four replicates, trained again with other rounding (an hour): nbs/explore/rounding.ipynb compares
+	@OMP_NUM_THREADS=2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/vidseg verify --keep figures/rounding $(TWICE)
 
 plan: .venv/ready             ## what `make reproduce` would do: every run with its steps, and the data that is missing
 	@$(LINK); for data in $$DATA; do $(BIN)/vidseg plan --profile "$$PROFILE" --data "$$data" --seeds "$$SEEDS" || exit 1; done

@@ -1,18 +1,21 @@
 "The committed ledgers: what they say follows from what was counted, and every entry is that of its recipe."
+import random
+
 import pytest
 
 from vidseg.training.experiments import Experiment
 from vidseg.training.ledger import Ledger
-from vidseg.training.verify import not_asked_for
+from vidseg.training.verify import not_asked_for, train_again
 from vidseg.workspace import root
 
-pytestmark = pytest.mark.quick
 LEDGERS = sorted(path for path in (root()/'figures').rglob('ledger') if path.is_dir())
 
 
+@pytest.mark.quick
 def test_there_are_some(): assert LEDGERS
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize('folder', LEDGERS, ids=lambda path: str(path.relative_to(root()/'figures')))
 def test_no_entry_contradicts_itself(folder):
     "An edited number, sums that cannot be, other labels than the others', a recipe that now gives another name."
@@ -20,15 +23,27 @@ def test_no_entry_contradicts_itself(folder):
     assert ledger.entries() and ledger.faults() == {}
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize('data', ['street', 'faces', 'camvid'])
 def test_every_entry_stands_in_a_table(data):
     "A changed recipe makes entries of no use: what was trained for hours is then in no table."
     assert not_asked_for(Experiment('report', data)) == []
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize('folder', LEDGERS, ids=lambda path: str(path.relative_to(root()/'figures')))
 def test_entries_are_small(folder):
     "One small file a run; the pictures of one take 200 kB at most."
     for entry in Ledger(folder).entries():
         assert entry.path.stat().st_size < 300_000, entry
         assert sum(path.stat().st_size for path in entry.path.with_suffix('').glob('*')) <= 200_000, entry
+
+
+def test_an_entry_is_trained_again():
+    "One of those that need neither a teacher nor other runs, drawn at random: about four minutes of a processor."
+    report = Experiment('report')
+    def is_short(recipe): return 0 < recipe.steps <= 600 and not (recipe.teacher or recipe.networks or recipe.start)
+    entry = random.choice([entry for entry in report.ledger.entries() if is_short(entry.recipe)])
+    verdict = train_again(report, entry, progress=False)
+    print(verdict)
+    assert verdict.holds, verdict

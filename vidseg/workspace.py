@@ -201,8 +201,8 @@ def _processor():
 
 
 def provenance(
-) -> dict: # commit (with `+` when files differ from it), versions and device, all strings
-    "What made a result: commit, versions of vidseg, Python and PyTorch, the device and the processor."
+) -> dict: # commit (with `+` when files differ from it), versions and device, strings; threads
+    "What made a result: commit, versions of vidseg, Python and PyTorch, the device, the processor and how it is used."
     import torch
     from vidseg import __version__
     def git(*args):
@@ -212,7 +212,8 @@ def provenance(
     if git('status', '--porcelain', '--untracked-files=no', '--', 'vidseg', 'nbs', 'Snakefile'): commit += '+'
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'{platform.machine()} CPU'
     versions = dict(vidseg=__version__, python=platform.python_version(), torch=torch.__version__)
-    return dict(commit=commit) | versions | dict(device=device, cpu=_processor())
+    limited = {'onednn': isa} if (isa := os.environ.get('ONEDNN_MAX_CPU_ISA')) else {}           # to fewer instructions than it has
+    return dict(commit=commit) | versions | dict(device=device, cpu=_processor(), threads=torch.get_num_threads()) | limited
 
 # %% ../nbs/00_workspace.ipynb #aba02fe7
 def and_more(

@@ -9,7 +9,7 @@ __all__ = []
 from ..workspace import lazy_room
 
 _HOME = {name: module for module, names in dict(
-    statistics='Effect bootstrap effect holm interval least verdict',
+    statistics='Effect draw_clips effect holm interval least verdict',
     results='METRICS collect describe find_runs judge paper_numbers paper_table primary',
     notes='reading_notes run_here',
     tables='Table table',
@@ -19,6 +19,7 @@ _HOME = {name: module for module, names in dict(
     claims='claims claims_table tried',
     tradeoff='accuracy_and_flicker better_than_smoothing figure_2 figure_latency figure_smoothing trade_off',
     notebooks='run_notebook',
+    rounding='made_twice',
 ).items() for name in names.split()}
 
 if '__file__' in globals(): lazy_room(__name__, _HOME)

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'SAME_CLASS', 'CONSISTENCY', 'metric', 'ranks', 'paper_table', 'paper_numbers', 'speed', 'results_of',
-           'is_there', 'collect', 'differences', 'compare', 'is_consistency', 'accuracy_of', 'margin', 'is_worse',
-           'primary', 'judge', 'find_runs', 'describe', 'note_provenance']
+           'is_there', 'collect', 'differences', 'compare', 'collect_draws', 'over_clips', 'is_consistency',
+           'accuracy_of', 'margin', 'is_worse', 'primary', 'judge', 'find_runs', 'describe', 'note_provenance']
 
 # %% ../../nbs/8_paper/02_results.ipynb #6e565222
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .statistics import Effect, effect, holm, interval, verdict
+from .statistics import Effect, draw_clips, effect, holm, interval, over_draws, verdict
 from ..training.experiments import Experiment
 from ..training.ledger import Entry
-from ..training.measures import Metric
+from ..training.measures import Metric, clips_of, numbers_of_draws
 from ..training.pipeline import timed_as
 from ..training.runs import Run, read_json
 from ..training.tasks import TASKS
@@ -187,6 +188,38 @@ def compare(
     if not against: return result
     difference = interval(differences(runs, metric, scheme, against))
     return result | dict(zip((f'{metric}_difference', f'{metric}_difference_ci95'), difference))
+
+
+def collect_draws(
+    experiment:Experiment,
+    runs:pd.DataFrame, # as from `collect`
+    draws:int=200,
+) -> pd.DataFrame: # scheme, seed, draw, and the metrics: a row for each draw of the validation clips; empty where the data has folds
+    "The runs' metrics, had other clips been there to be measured on: the same draws for all."
+    if any(experiment.in_folds(scheme) != [scheme] for scheme in set(runs.scheme)): return pd.DataFrame()
+    found, draws_of = [], functools.cache(lambda clips: draw_clips(list(clips), draws))
+    for scheme, seed in zip(runs.scheme, runs.seed):
+        result = experiment.result(scheme, seed)
+        sums = result.record().get('sums', {})
+        if len(clips := clips_of(sums)) < 2: continue
+        numbers = numbers_of_draws(sums, result.classes, TASKS[result.recipe.task].measures, draws_of(tuple(clips)))
+        found.append(pd.DataFrame(numbers).rename_axis('draw').reset_index().assign(scheme=scheme, seed=seed))
+    return pd.concat(found) if found else pd.DataFrame()
+
+
+def over_clips(
+    draws:pd.DataFrame, # as from `collect_draws`
+    metric:str,
+    scheme:str,
+    against:str,
+) -> dict: # <metric>_difference_clips_low, <metric>_difference_clips_high; empty where there is nothing to draw
+    "A second interval of a difference, of the replicates that are there: over validation clips, where `compare` has that over replicates."
+    if metric not in draws: return {}
+    wide = draws[draws.scheme.isin([scheme, against])].pivot(index='seed', columns=['scheme', 'draw'], values=metric)
+    if not {scheme, against} <= set(wide.columns.get_level_values('scheme')): return {}
+    difference = (wide[scheme] - wide[against]).dropna()
+    if not len(difference): return {}
+    return dict(zip((f'{metric}_difference_clips_low', f'{metric}_difference_clips_high'), over_draws(difference)))
 
 # %% ../../nbs/8_paper/02_results.ipynb #res00003
 # What smoothing alone improves; accuracy may have paid for it

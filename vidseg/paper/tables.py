@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from .notes import reading_notes, run_here, verdict_notes
+from .notes import comparison_notes, reading_notes, run_here, special_notes, verdict_notes
 from vidseg.paper.results import (
-    METRICS, SAME_CLASS, collect, compare, describe, judge, metric, note_provenance, paper_table, primary, ranks, results_of,
+    METRICS, SAME_CLASS, collect, collect_draws, compare, describe, judge, metric, note_provenance, over_clips, paper_table, primary, ranks,
+    results_of,
 )
 from ..training.entries import PSEUDO
 from ..training.experiments import Experiment
@@ -76,6 +77,7 @@ class _Sources:
     runs: pd.DataFrame   # a row a run
     paper: pd.DataFrame  # index: scheme
     levels: dict         # of the primary family
+    draws: pd.DataFrame  # of the validation clips
 
     def verdict(self, name, scheme, against):
         "Whether what the paper claims of a metric is so, of TC by every measure of consistency; None where it claims nothing."
@@ -95,6 +97,7 @@ def _numbers(name, row, of):
     if scheme in theirs: numbers[f'{name}_paper'] = theirs[scheme]
     if scheme in theirs and against in theirs: numbers[f'{name}_paper_difference'] = theirs[scheme] - theirs[against]
     if scheme in ran and name in of.runs: numbers |= compare(of.runs, name, scheme, against if against in ran else None)
+    if metric(name).compared and {scheme, against} <= ran: numbers |= over_clips(of.draws, name, scheme, against)
     if metric(name).compared:
         tested = {scheme, against} <= ran and name in of.runs
         numbers[f'{name}_verdict'] = of.verdict(name, scheme, against) if tested else None
@@ -132,7 +135,7 @@ def _class_rows(entry, of):
         ours = runs[['scheme', 'seed', 'miou']].assign(iou=runs[iou], tc=runs[tc])
         levels = {(*pair, 'iou'): level for (*pair, test), level in of.levels.items() if test == iou}
         same = {'class': name, 'paper_class': theirs['class'].iloc[0] if len(theirs) else None}
-        of_class = _Sources(of.experiment, ours, theirs, levels)
+        of_class = _Sources(of.experiment, ours, theirs, levels, pd.DataFrame())
         rows += [dict(scheme=row['scheme']) | same | row for row in _rows(entry, ['iou', 'tc'], of_class)]
     return rows
 
@@ -251,32 +254,6 @@ def _show_classes(rows):
     return _drop_empty(pd.DataFrame(shown))
 
 # %% ../../nbs/8_paper/04_tables.ipynb #table004
-def _what_it_compares(entry, rows):
-    "The lines that say what differences, verdicts and the paper's columns are."
-    compared_with = {row['against'] for row in rows if row['against']}
-    against = compared_with.pop() if len(compared_with) == 1 else 'the scheme that is named'
-    yield f'Δ: difference to {against}, paired by replicate, with its interval.'
-    if 'paper' not in entry: return
-    yield (f"Columns marked “paper” are the paper's own ({entry['paper']}), in parentheses the same difference: compare effects, "
-           f"not levels. Rows with “quoted” were not run here: their numbers are the paper's.")
-    if entry.get('ranks'):
-        yield ("Ranks: 1 is the best; R is the rank of the mean of a row's ranks, among the rows that were run here, "
-               'and among the paper\'s own ("paper: R").')
-
-
-def _what_is_special(experiment, entry, rows, metrics, runs, device):
-    "The lines that only tables with speeds or classes have."
-    if 'fps' in metrics and 'fps' in runs:
-        threads = experiment.settings.get('threads', 1)
-        yield (f'fps: 1 / mean seconds a frame, batch 1, {threads} thread(s), {device}, measured with nothing beside; '
-               "training does not change a network's speed, so each network was timed once.")
-    if entry.get('per_class'):
-        pairs = {row['class']: row['paper_class'] for row in rows}
-        other = [f'{ours} ({theirs})' for ours, theirs in pairs.items() if theirs not in (None, ours)]
-        otherwise = f"; named otherwise in the paper: {', '.join(other)}" if other else ''
-        yield f"The paper's “ours” in this table is its conference version, SF+PF+MF+TL. Classes are paired by name{otherwise}."
-
-
 def _their_numbers(name, entry):
     "The paper's numbers of a table; none for a table of ours."
     return paper_table(name) if 'paper' in entry else pd.DataFrame(columns=['scheme'])
@@ -331,15 +308,15 @@ def table(
     ran = run_here(experiment, [row['scheme'] for row in entry['rows']])
     runs = collect(experiment, ran, seeds).query('seed in @seeds')
     seeds = [seed for seed in seeds if seed in set(runs.seed)]
-    of = _Sources(experiment, runs, _their_numbers(name, entry), primary(experiment, seeds))
+    of = _Sources(experiment, runs, _their_numbers(name, entry), primary(experiment, seeds), collect_draws(experiment, runs))
     content = _by_class(entry, of) if entry.get('per_class') else _by_scheme(entry, of)
     made = describe(experiment, seeds, results_of(experiment, zip(runs.scheme, runs.seed)))
     device = made['trained']['device']
     notes = [
         *reading_notes(experiment, seeds, ran, made),
-        *_what_it_compares(entry, content.rows),
+        *comparison_notes(entry, content.rows, not of.draws.empty),
         *_meant(experiment, content),
-        *_what_is_special(experiment, entry, content.rows, content.metrics, runs, device),
+        *special_notes(experiment, entry, content.rows, content.metrics, runs, device),
     ]
     number = name.removeprefix('table_').replace('_', ' ')
     title = f"Table {number}. {entry['title']} ({made['world']}, profile {experiment.profile})."

@@ -25,12 +25,14 @@ class Experiment(Profile):
     """A profile of a data set, the recipe of every scheme, and what is known of its runs.
 
     A scheme is a name of `schemes`, or `scheme@network` with a name of the profile's `networks`: the same training of another network."""
+    kept_in = None    # another ledger than the profile's own: its folder
 
     def runs(self, scheme:str) -> bool:
-        "Whether the profile can run a scheme: it has its network, its teacher, and the networks that a keyframe method is built of."
+        """Whether the profile can run a scheme: it has its network, its teacher, and the networks that a keyframe method is built of; and,
+        where the labels themselves are measured, a label of every frame."""
         try: self.teacher(scheme), self.built_of(scheme)
         except ValueError: return False
-        return True
+        return self.entry(scheme).get('task') != 'labels' or self.about.get('every_frame_labelled', False)
 
     # What is compared
 
@@ -58,6 +60,7 @@ class Experiment(Profile):
     @property
     def ledger(self) -> Ledger|None:
         "Where finished runs are kept, beside their tables; none where everything is trained here."
+        if self.kept_in: return Ledger(self.kept_in)
         return Ledger(root()/self.figures()/'ledger') if self.settings.get('committed') else None
 
     def result(self,

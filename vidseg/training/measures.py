@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FED', 'CLASS_MAP_MEASURES', 'Metric', 'as_tensors', 'Measure', 'Accuracy', 'MirroredAccuracy', 'ImageAccuracy',
-           'Consistency', 'SteadyWindows', 'Stability', 'along', 'numbers_of']
+           'Consistency', 'SteadyWindows', 'Stability', 'along', 'numbers_of', 'clips_of', 'numbers_of_draws']
 
 # %% ../../nbs/7_training/05_measures.ipynb #measu002
 from abc import ABC, abstractmethod
@@ -295,4 +295,32 @@ def numbers_of(
         kind = kinds[name]
         numbers = kind.numbers(as_tensors(rows), classes) if rows else dict.fromkeys(kind.found, float('nan'))
         found |= {f'{number}_{flow}': x for number, x in numbers.items() if '/' not in number} if flow else numbers
+    return found
+
+
+def clips_of(
+    sums:dict, # as for `numbers_of`
+) -> list[str]:
+    "The clips that something was added up of; walks of a keyframe method through the same clip are one."
+    rows = [row for measure in sums.values() for row in measure.get('clips', ())]
+    return sorted({row.partition(' ')[0] for row in rows})
+
+
+def numbers_of_draws(
+    sums:dict,               # as for `numbers_of`
+    classes:list[str],
+    kinds:dict,              # measure → its class
+    draws:list[list[str]],   # clips, some of them more than once
+) -> dict[str, list]: # number → one for each draw
+    "The numbers that there would be, had the clips been those of a draw. Only of measures that have rows of every clip."
+    found, clips = {}, clips_of(sums)
+    for key, rows in sums.items():
+        name, _, flow = key.partition(' ')
+        if not rows or clips_of({key: rows}) != clips: continue
+        known, places = as_tensors(rows), {clip: [] for clip in clips}
+        for i, row in enumerate(rows['clips']): places[row.partition(' ')[0]].append(i)
+        for draw in draws:
+            taken = [i for clip in draw for i in places[clip]]
+            for number, x in kinds[name].numbers({part: values[taken] for part, values in known.items()}, classes).items():
+                found.setdefault(f'{number}_{flow}' if flow else number, []).append(x)
     return found

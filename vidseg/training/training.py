@@ -10,6 +10,7 @@ import re
 import sys
 from math import isfinite
 from pathlib import Path
+from time import process_time
 
 import torch
 import torch.nn.functional as F
@@ -159,7 +160,7 @@ class Training:
         if self.teacher: self.teacher = self.teacher.to(device, memory_format=self.layout)
         optimizers = [self.optimizer, *(term.optimizer for term in learned.values() if getattr(term, 'optimizer', None))]
         self.memory = StepMemory([self.model, self.learned], optimizers, [self.teacher] if self.teacher else [])
-        self.journal, self.held = Journal(), None
+        self.journal, self.held, self.spent = Journal(), None, 0.
         self.norm = BatchNormAcrossProcesses() if accelerator.num_processes > 1 else torch.enable_grad()
 
     def _parts(self): # name → what has a state
@@ -186,7 +187,7 @@ class Training:
         if found := run.last_checkpoint(of=run.name, start=self.started_from): self._load(*found)
         self._agree(run)
         if self.accelerator.is_main_process: run.drop_checkpoints(after=self.journal.step)
-        self.resumed_from = self.journal.step
+        self.resumed_from, self.began = self.journal.step, process_time()
         self.journal.flush()
         self.model.train()
         return True
@@ -199,6 +200,11 @@ class Training:
         elif self.accelerator.is_main_process:
             print(f'{path}: made on {made_on}, this is {self._made_on()}: random numbers begin anew', file=sys.stderr, flush=True)
         for name, part in parts.items(): part.load_state_dict(read_part(path, name))
+        self.spent = about.get('seconds', 0.)
+
+    def seconds(self):
+        "What the training took so far, of this process's processor; over interruptions, too."
+        return round(self.spent + process_time() - self.began, 1)
 
     def _agree(self, run):
         "Raises `OSError` where not all processes go on from the same step."
@@ -267,7 +273,7 @@ class Training:
         self.journal.flush()
         shared, own = self._parts()
         parts = shared | own if self.accelerator.is_main_process else own
-        about = self._made_on() | dict(of=run.name, start=self.started_from)
+        about = self._made_on() | dict(of=run.name, start=self.started_from, seconds=self.seconds())
         run.save_checkpoint(self.journal.step, parts, self.accelerator, **about)
 
     def finish(self, run):
@@ -277,9 +283,8 @@ class Training:
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             self.journal.flush()
-            made_by = provenance() | dict(processes=accelerator.num_processes, resumed_from=self.resumed_from)
-            if self.started_from: made_by['start'] = self.started_from
-            if self.memory.mb: made_by['step_memory_mb'] = self.memory.mb
+            made_by = provenance() | dict(processes=accelerator.num_processes, resumed_from=self.resumed_from, seconds=self.seconds())
+            made_by |= {name: x for name, x in dict(start=self.started_from, step_memory_mb=self.memory.mb).items() if x}
             run.finish(accelerator.unwrap_model(self.model), self.clips, made_by)
         accelerator.wait_for_everyone()
         accelerator.free_memory()

@@ -17,7 +17,7 @@ from statistics import stdev
 
 from .entries import Wanted
 from .experiments import Experiment
-from .ledger import Entry
+from .ledger import Entry, Ledger
 from .pipeline import evaluate_scheme, make_run
 from .runs import Run
 from ..workspace import file_digest, root
@@ -37,7 +37,7 @@ def _own_root(folder):
         else: os.environ['VIDSEG_ROOT'] = before
 
 
-_MADE_ON = 'device', 'cpu', 'torch'                         # what must be the same for the same bits
+_MADE_ON = 'device', 'cpu', 'threads', 'onednn', 'torch'    # what must be the same for the same bits
 COMPARED = 'miou', 'tc', 'tc_same', 'flicker'
 
 
@@ -81,19 +81,21 @@ def _too_far(experiment, entry, metrics):
 def train_again(
     experiment:Experiment, # whose ledger has the entry
     entry:Entry,
+    kept:Ledger|None=None, # keeps the entry that is made now; what was trained stays in `runs/again`, so that others need not make it anew
     **options,             # of `train`
 ) -> Verdict:
     "Train a run of the ledger again, with all that it needs, and compare. An interrupted one goes on. Raises as `make_run`."
     recipe = entry.recipe
-    folder = root()/'runs'/f'verify-{entry.name}'
+    folder = root()/'runs'/(f'verify-{entry.name}' if kept is None else 'again')
     with _own_root(folder):
         again = Experiment(experiment.profile, experiment.data, experiment.encoder_weights, experiment.file)
         run = Run(make_run(again, Wanted(recipe.name, recipe.seed), **options))
         metrics, made = evaluate_scheme(again, recipe.name, recipe.seed, progress=options.get('progress', True)), run.provenance
         same_bits = file_digest(run.checked_weights(), 64) == entry.weights
+        if kept: kept.add(run)
     alike = all(made.get(name) == entry.provenance.get(name) for name in _MADE_ON)
     verdict = Verdict(entry.name, same_bits, alike, list(_too_far(experiment, entry, metrics)))
-    if verdict.holds: shutil.rmtree(folder)
+    if verdict.holds and kept is None: shutil.rmtree(folder)
     return verdict
 
 
@@ -109,11 +111,12 @@ def not_asked_for(
 
 def find_entries(
     experiment:Experiment,
-    names:list[str]=(),  # of runs; none: one drawn at random, where there is one
+    names:list[str]=(),  # of runs, or their files; none: one drawn at random, where there is one
 ) -> list[Entry]:
     "Entries of the experiment's ledger. Raises `ValueError` for one that is not there, and where there is no ledger."
     if experiment.ledger is None: raise ValueError(f"profile '{experiment.profile}' on '{experiment.data}' keeps no ledger")
     known = {entry.name: entry for entry in experiment.ledger.entries()}
-    if unknown := [name for name in names if Path(name).name not in known]:
+    asked = [Path(name).name.removesuffix('.json') for name in names]
+    if unknown := [name for name in asked if name not in known]:
         raise ValueError(f"{experiment.ledger.folder} has no entry '{unknown[0]}'; it has {len(known)}")
-    return [known[Path(name).name] for name in names] if names else random.sample(list(known.values()), min(len(known), 1))
+    return [known[name] for name in asked] if asked else random.sample(list(known.values()), min(len(known), 1))

@@ -136,17 +136,22 @@ def _plan(profile, data, seeds, encoder_weights):
 @_command('check a ledger: every number from its sums again, and runs trained again', _argument('runs', nargs='*',
           help='entries to train again (one, drawn at random)'),
           _argument('--profile', default='report', help='whose ledger (report)'), _DATA,
-          _argument('--numbers-only', action='store_true', help='train nothing'))
-def _verify(runs, profile, data, numbers_only):
+          _argument('--numbers-only', action='store_true', help='train nothing'),
+          _argument('--keep', metavar='FOLDER', help='a second ledger, of what is trained now; what it has is not trained again'))
+def _verify(runs, profile, data, numbers_only, keep):
     from vidseg.training.experiments import Experiment
+    from vidseg.training.ledger import Ledger
     from vidseg.training.verify import find_entries, not_asked_for, train_again
-    experiment = Experiment(profile, data)
+    experiment, kept = Experiment(profile, data), keep and Ledger(keep)
     chosen, faults = find_entries(experiment, runs), experiment.ledger.faults()
     for name in not_asked_for(experiment): print(f'{name}: of no recipe that the profile has now; no table is made of it')
     for name, said in faults.items(): print(f'{name}: DOES NOT HOLD: {said[0]}')
     print(f'{len(experiment.ledger.entries()) - len(faults)} entries of {experiment.ledger.folder}: their numbers follow from their sums')
-    verdicts = [] if numbers_only else [train_again(experiment, entry) for entry in chosen]
-    for verdict in verdicts: print(verdict)
+    verdicts = []
+    for entry in () if numbers_only else chosen:
+        if kept and kept.find(entry.recipe): continue
+        verdicts.append(train_again(experiment, entry, kept))
+        print(verdicts[-1], flush=True)
     if faults or not all(verdict.holds for verdict in verdicts): raise SystemExit(1)
 
 
