@@ -65,7 +65,7 @@ def test_smoothing_is_a_run_like_others(root):
     for same in (smoothed('one pixel', 'average', size=1), smoothed('no past', 'smooth', weight=0)):
         assert all(same[name] == plain[name] or same[name] != same[name] for name in ('miou', 'tc', 'pixel_accuracy'))
     along, over = smoothed('along', 'smooth', weight=.8), smoothed('over', 'average', size=13)
-    assert along['tc'] > plain['tc'] and over['tc'] > plain['tc'], 'smoothing makes consistent, whatever it costs'
+    assert max(along['flicker'], over['flicker']) < plain['flicker'], 'smoothing makes consistent, whatever it costs'
     with pytest.raises(ValueError, match="keyframe method 'average' has no option 'weight'. Known: size"):
         smoothed('bad', 'average', weight=.5)
     with pytest.raises(ValueError, match='size is 4, must be odd'): smoothed('even', 'average', size=4)
