@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['MeanIoU', 'PixelAccuracy', 'iou_per_class', 'joint_histogram', 'TC_PROTOCOLS', 'TemporalConsistency',
            'VideoConsistency', 'flicker_map', 'warp_labels', 'Flicker', 'LabelledConsistency', 'visible_pixels',
-           'TemporalStability']
+           'TemporalStability', 'Track', 'TrackAP', 'youtube_vis_ap']
 
 # %% ../../nbs/6_metrics/00_room.ipynb #1d057861
+from .average_precision import Track, TrackAP, youtube_vis_ap
 from .accuracy import MeanIoU, PixelAccuracy, iou_per_class, joint_histogram
 from .consistency import TC_PROTOCOLS, TemporalConsistency, VideoConsistency, flicker_map, warp_labels
 from .flicker import Flicker, LabelledConsistency, visible_pixels
@@ -16,4 +17,5 @@ from .stability import TemporalStability
 _all_ = [
     'MeanIoU', 'PixelAccuracy', 'iou_per_class', 'joint_histogram', 'TC_PROTOCOLS', 'TemporalConsistency',
     'VideoConsistency', 'flicker_map', 'warp_labels', 'Flicker', 'LabelledConsistency', 'visible_pixels', 'TemporalStability',
+    'Track', 'TrackAP', 'youtube_vis_ap',
 ]

@@ -7,6 +7,7 @@ __all__ = ['made_twice']
 
 # %% ../../nbs/8_paper/11_rounding.ipynb #round002
 import copy
+import itertools
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +26,30 @@ def _in(experiment, folder, schemes):
     return other
 
 
+def _in_both(experiment, folder):
+    "The schemes that a second ledger has runs of, and the replicates that both ledgers have of all of them."
+    seeds_of = {}
+    for entry in Ledger(folder).entries():
+        if experiment.ledger.find(entry.recipe): seeds_of.setdefault(entry.recipe.name, set()).add(entry.recipe.seed)
+    schemes = [scheme for scheme in experiment.needed() if scheme in seeds_of]
+    return schemes, sorted(set.intersection(*seeds_of.values())) if schemes else []
+
+
+def _moved(name, scheme, versions):
+    "A metric of a scheme in both: means, intervals, and the difference of the means."
+    (first, around), (second, around_second) = (interval(runs[runs.scheme == scheme][name]) for _, runs, _ in versions)
+    return dict(first=first, first_ci95=around, second=second, second_ci95=around_second, moved=second - first,
+                within=abs(second - first) < around)
+
+
+def _judged(name, scheme, against, versions):
+    "Difference and verdict in both, of a test of the primary family."
+    for which, (version, runs, levels) in zip(('first', 'second'), versions):
+        _, level = levels[scheme, against, name]
+        yield f'{which}_difference', differences(runs, name, scheme, against).mean()
+        yield f'{which}_verdict', judge(version, runs, name, scheme, against, metric(name).better, level)
+
+
 def made_twice(
     experiment:Experiment, # with a ledger
     folder:str|Path,       # of a second ledger, of the same recipes
@@ -33,24 +58,13 @@ def made_twice(
     """The same runs, made twice, over the replicates that both ledgers have of every scheme of the second.
 
     Raises `ValueError` where they have none in common."""
-    both = [entry for entry in Ledger(folder).entries() if experiment.ledger.find(entry.recipe)]
-    schemes = [scheme for scheme in experiment.needed() if scheme in {entry.recipe.name for entry in both}]
-    seeds_of = [{entry.recipe.seed for entry in both if entry.recipe.name == scheme} for scheme in schemes]
-    seeds = sorted(set.intersection(*seeds_of)) if seeds_of else []
+    schemes, seeds = _in_both(experiment, folder)
     if not seeds: raise ValueError(f'{folder} has no runs that {experiment.ledger.folder} has, too')
-    versions = [_in(experiment, ledger, schemes) for ledger in (experiment.ledger.folder, folder)]
-    runs = [collect(version, schemes, seeds) for version in versions]
-    levels = [primary(version, seeds) for version in versions]
+    both = [_in(experiment, ledger, schemes) for ledger in (experiment.ledger.folder, folder)]
+    versions = [(version, collect(version, schemes, seeds), primary(version, seeds)) for version in both]
     against, rows = experiment.primary['against'], []
-    for scheme in schemes:
-        for name in metrics:
-            (first, around), (second, around_second) = (interval(some[some.scheme == scheme][name]) for some in runs)
-            row = dict(scheme=scheme, metric=name, replicates=len(seeds), first=first, first_ci95=around, second=second,
-                       second_ci95=around_second, moved=second - first, within=abs(second - first) < around)
-            if (scheme, against, name) in levels[0]:
-                for which, version, some, level in zip(('first', 'second'), versions, runs, levels):
-                    row[f'{which}_difference'] = differences(some, name, scheme, against).mean()
-                    _, held_to = level[scheme, against, name]
-                    row[f'{which}_verdict'] = judge(version, some, name, scheme, against, metric(name).better, held_to)
-            rows.append(row)
+    for scheme, name in itertools.product(schemes, metrics):
+        row = dict(scheme=scheme, metric=name, replicates=len(seeds)) | _moved(name, scheme, versions)
+        if (scheme, against, name) in versions[0][2]: row |= dict(_judged(name, scheme, against, versions))
+        rows.append(row)
     return pd.DataFrame(rows)
