@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'create_model', 'for_inference', 'load_encoder', 'load_network', 'read_weights', 'SegNet', 'SegOutput',
-           'as_segnet', 'count_parameters']
+           'as_segnet', 'count_parameters', 'SOLOv2', 'SoloOutput', 'Instances']
 
 # %% ../../nbs/3_networks/00_room.ipynb #2248bf64
 from .models import MODELS, create_model, for_inference, load_encoder, load_network, read_weights
 from .segnet import SegNet, SegOutput, count_parameters
+from .solo import Instances, SOLOv2, SoloOutput
 from .wrap import as_segnet
 
 _all_ = [
     'MODELS', 'create_model', 'for_inference', 'load_encoder', 'load_network', 'read_weights', 'SegNet', 'SegOutput',
-    'as_segnet', 'count_parameters',
+    'as_segnet', 'count_parameters', 'SOLOv2', 'SoloOutput', 'Instances',
 ]
