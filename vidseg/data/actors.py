@@ -15,9 +15,12 @@ from .figures import alike, paint_figure, wardrobe
 from .textures import landscape
 
 # %% ../../nbs/1_data/17_actors.ipynb #actor007
-def _over(below, above):
-    "Premultiplied pictures (h,w,4), one over the other."
-    return below*(1 - above[..., 3:]) + above
+def _bring_to_front(most, front, alpha, surface):
+    "Where the next `surface` before the others shows more of itself than any of them does, it is the front one."
+    most *= 1 - alpha
+    shows = alpha >= most
+    np.copyto(most, alpha, where=shows)
+    front[shows] = surface
 
 
 class ActorWorld(World):
@@ -89,15 +92,15 @@ class ActorWorld(World):
         """(3,): pixels a frame, how far to both sides of the middle it goes, and where on its way to and fro it is at first.
 
         Drawn until the actor leaves and comes back within the clip, or until it does not and is seen most of the time."""
-        t, edge = np.arange(self.length), .53*W + half
+        t, edge = np.arange(self.length), .52*W + half
         for _ in range(200):
-            speed, gap = rng.uniform(.012, .036)*W, rng.uniform(4, 12)
+            speed, gap = rng.uniform(.012, .036)*W, rng.uniform(2, 8)
             turn = edge + speed*gap/2
             path = speed, turn, rng.uniform(0, 4*turn)
             away = np.abs(self._walk(np.array(path), t)[0]) > edge
-            gone = np.diff(np.flatnonzero(np.diff(np.concatenate([[False], away, [False]]))))[::2]
-            comes_back = len(gone) == 1 and not (away[:4].any() or away[-4:].any())
-            if comes_back if leaves else not away[self.length//5:-(self.length//5) or None].any(): break
+            gaps = (np.count_nonzero(np.diff(away)) - away[0] - away[-1])/2        # times at which it leaves and comes back
+            good = not (away[:4].any() or away[-4:].any()) if leaves else not away[self.length//5:4*self.length//5].any()
+            if gaps == leaves and good: break
         return path
 
     def _walk(self, path, t):
@@ -207,27 +210,20 @@ class ActorWorld(World):
 
     def _draw(self, parts, planes, low, high, box, surface):
         "An actor's picture (h,w,4) in a box (left, top, right, bottom), the mean over the times; and its surfaces at the middle one."
-        left, top, right, bottom = box
-        mean = np.zeros((bottom - top, right - left, 4), np.float32)
-        for i in range(len(planes)):
+        first, last = np.maximum(low[:, parts], box[:2]), np.minimum(high[:, parts], box[2:])
+        places = planes[:, 1 + parts, :2]
+        places[..., 2] -= first                                    # the first pixel drawn is number 0
+        mean = np.zeros((*surface.shape, 4), np.float32)
+        for i, place in enumerate(places):
             layer, middle = np.zeros_like(mean), i == len(planes)//2
-            if middle: most, front = np.zeros(mean.shape[:2], np.float32), np.zeros(mean.shape[:2], np.uint16)
-            for p in parts:
-                x, y = np.maximum(low[i, p], box[:2])
-                x2, y2 = np.minimum(high[i, p], box[2:])
-                if x >= x2 or y >= y2: continue
-                at = slice(y - top, y2 - top), slice(x - left, x2 - left)
-                place = planes[i, 1 + p, :2] - [[0, 0, x], [0, 0, y]]
-                drawn = cv2.warpAffine(self._textures[p], place, (int(x2 - x), int(y2 - y)), flags=cv2.INTER_LINEAR)
-                alpha = drawn[..., 3]
-                layer[at] = _over(layer[at], drawn)
-                if middle:
-                    most[at] *= 1 - alpha
-                    shows = alpha >= most[at]
-                    most[at][shows], front[at][shows] = alpha[shows], 1 + p
-            if middle:
-                solid = layer[..., 3] >= .5
-                surface[solid] = front[solid]
+            if middle: most, front = np.zeros_like(mean[..., 0]), np.zeros_like(surface)
+            for q in np.flatnonzero((first[i] < last[i]).all(1)):
+                (x, y), (w, h) = (first[i, q] - box[:2]).tolist(), (last[i, q] - first[i, q]).tolist()
+                at = slice(y, y + h), slice(x, x + w)
+                drawn = cv2.warpAffine(self._textures[parts[q]], place[q], (w, h), flags=cv2.INTER_LINEAR)
+                layer[at] = layer[at]*(1 - drawn[..., 3:]) + drawn
+                if middle: _bring_to_front(most[at], front[at], drawn[..., 3], 1 + parts[q])
+            if middle: np.copyto(surface, front, where=layer[..., 3] >= .5)
             mean += layer
         return mean/len(planes)
 

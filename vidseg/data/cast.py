@@ -17,7 +17,7 @@ def _fan(rng, count, color, roots, out, fall):
     for a in np.linspace(0, 1, count) + rng.normal(0, .4/count, count):
         root, tip = np.array(roots(a)), np.multiply(out(a), rng.uniform(.5, 1.1))
         end = root + tip + np.multiply(fall(a), rng.uniform(.4, 1.1))
-        strands.append((np.array([root, root + .8*tip, end]), rng.uniform(.0012, .0028), color))
+        strands.append((np.array([root, root + .8*tip, end]), rng.uniform(.001, .0024), color))
     return tuple(strands)
 
 
@@ -28,10 +28,10 @@ def _hair(rng):
     cap = curve((.085, -.135), (.06, -.2), (-.03, -.22), (-.1, -.17), (-.112, -.08), (-.095, down), (-.05, down - .015), (-.045, -.07),
                 (-.02, -.14))
     def crown(a): return -.015 + .085*np.cos(.4 + 2.6*a), -.11 - .095*np.sin(.4 + 2.6*a)
-    def out(a): return .035*np.cos(.4 + 2.6*a), -.035*np.sin(.4 + 2.6*a)
-    strands = _fan(rng, 40, 'dark', crown, out, lambda a: (-.02, .03 + .03*a))
+    def out(a): return .045*np.cos(.4 + 2.6*a), -.045*np.sin(.4 + 2.6*a)
+    strands = _fan(rng, 56, 'dark', crown, out, lambda a: (-.025, .03 + .04*a))
     if long:
-        strands += _fan(rng, 22, 'dark', lambda a: (-.105 + .06*a, down - .05), lambda a: (-.02 + .015*a, .05), lambda a: (-.015, .05))
+        strands += _fan(rng, 30, 'dark', lambda a: (-.105 + .06*a, down - .05), lambda a: (-.025 + .02*a, .055), lambda a: (-.015, .06))
     return Part([(cap, 'dark')], (0, 0), 'head', .02, .06, .5, strands=strands)
 
 # %% ../../nbs/1_data/16_cast.ipynb #castc000
