@@ -9,12 +9,15 @@ __all__ = ['ActorWorld']
 import cv2
 import numpy as np
 
-from .camera import World, sensor_noise
+from .camera import World, sensor_noise, wave
 from .cast import FIGURES
 from .figures import alike, paint_figure, wardrobe
 from .textures import landscape
 
 # %% ../../nbs/1_data/17_actors.ipynb #actor007
+_PAN = .35    # how far the camera pans to both sides, in widths
+
+
 def _bring_to_front(most, front, alpha, surface):
     "Where the next `surface` before the others shows more of itself than any of them does, it is the front one."
     most *= 1 - alpha
@@ -52,11 +55,13 @@ class ActorWorld(World):
     # ---- who plays, where and when ----------------------------------------------------------------------------------------
     def _film(self, rng):
         "The camera: how it pans, sways and shakes, and the exposure."
-        self._pan = rng.uniform(-.12, .12)                       # of the backdrop, widths a second
-        self._sway = [(amplitude, rng.uniform(low, high), rng.uniform(0, 6.3)) for amplitude, low, high in
-                      ((.012, .2, .6), (.012, .2, .6), (.012, .2, .5), (.03, .1, .4), (.003, 2, 4), (.003, 2, 4))]
-        n = self.length
-        flicker = np.convolve(.06*rng.standard_normal(n), .8**np.arange(n))[:n] + .04*rng.standard_normal(n)
+        def sway(amplitude, low, high): return amplitude, rng.uniform(low, high), rng.uniform(0, 6.3)    # for `wave`
+        self._pan = sway(_PAN, .02, .06)                         # of the backdrop
+        self._sway = [sway(.012, .2, .6), sway(.012, .2, .6)]    # right and down, in widths
+        self._shake = [sway(.003, 2, 4), sway(.003, 2, 4)]
+        self._roll, self._zoom = sway(.012, .2, .5), sway(.03, .1, .4)
+        n, own = self.length, np.random.default_rng([self.seed, 17])     # so that clips of any length have the same cast
+        flicker = np.convolve(.06*own.standard_normal(n), .8**np.arange(n))[:n] + .04*own.standard_normal(n)
         self.exposure, self.sigma = np.exp(self.noise*flicker), self.noise*rng.uniform(.02, .05)
         self.shutter = .5*self.noise                             # how long it is open, in frames
 
@@ -94,7 +99,7 @@ class ActorWorld(World):
         Drawn until the actor leaves and comes back within the clip, or until it does not and is seen most of the time."""
         t, edge = np.arange(self.length), .52*W + half
         for _ in range(200):
-            speed, gap = rng.uniform(.012, .036)*W, rng.uniform(2, 8)
+            speed, gap = rng.uniform(.012, .036)*W, rng.uniform(3, 8)
             turn = edge + speed*gap/2
             path = speed, turn, rng.uniform(0, 4*turn)
             away = np.abs(self._walk(np.array(path), t)[0]) > edge
@@ -121,8 +126,7 @@ class ActorWorld(World):
         self._texels[:, 2, 2] = 1
         self._corners = np.array([[(-.5, w - .5, w - .5, -.5), (-.5, -.5, h - .5, h - .5), (1, 1, 1, 1)] for h, w, _ in
                                   (image.shape for image in self._textures)])
-        wide = W + int(abs(self._pan)*W*self.length/self.fps)
-        self._backdrop = landscape(rng, int(1.15*H), int(1.15*wide) + 4)
+        self._backdrop = landscape(rng, int(1.15*H), int((1.15 + 2*_PAN)*W) + 4)
         self._id = np.concatenate([[0], 1 + self._actor]).astype(np.uint8)            # surface 0 is the backdrop
         self._class = np.array([0, *(self.classes.index(self.kinds[k]) for k in self._actor)], np.uint8)
 
@@ -138,14 +142,15 @@ class ActorWorld(World):
         "Where every surface is: 0 the backdrop, then the parts of the actors in the order in which they are drawn."
         H, W = self.size
         seconds = t/self.fps
-        x, y, roll, zoom, shake_x, shake_y = (a*np.sin(2*np.pi*hertz*seconds + phase) for a, hertz, phase in self._sway)
+        def swayed(sines): return W*sum(wave(seconds, *sine) for sine in sines)
+        roll, zoom, pan = (wave(seconds, *sine) for sine in (self._roll, self._zoom, self._pan))
+        x, y = (swayed(sines) for sines in zip(self._sway, self._shake))
         cos, sin, zero, one = np.cos(roll)*np.exp(zoom), np.sin(roll)*np.exp(zoom), 0*t, 0*t + 1
         def matrices(*rows): return np.stack([np.stack(row, -1) for row in rows], -2)
         lowest = (zero, zero, one)
-        view = matrices((cos, -sin, (W - 1)/2 + W*(x + shake_x)), (sin, cos, (H - 1)/2 + W*(y + shake_y)), lowest)
+        view = matrices((cos, -sin, (W - 1)/2 + x), (sin, cos, (H - 1)/2 + y), lowest)
         h, w = self._backdrop.shape[:2]
-        pan = self._pan*W*(seconds - self.length/self.fps/2)
-        planes = [matrices((one, zero, pan - (w - 1)/2), (zero, one, zero - (h - 1)/2), lowest)[:, None]]
+        planes = [matrices((one, zero, W*pan - (w - 1)/2), (zero, one, zero - (h - 1)/2), lowest)[:, None]]
         for k in self._back_to_front:
             planes.append((self._root(k, t, matrices, lowest)[:, None] @ self._figures[k].pose(self._gait(k, t))))
         planes = np.concatenate(planes, 1)

@@ -90,10 +90,12 @@ def _write_hidden(folder, hidden, size, start, clip):
         write_image(folder/f'{start + i:06d}_{start + j:06d}.png', 255*value.astype(np.uint8))
 
 
-def _write_tracks(folder, tracks):
-    if tracks is None: return
-    tracks = {int(track): str(name) for track, name in tracks.items()}
-    (folder/'tracks.json').write_text(json.dumps(tracks, ensure_ascii=False) + '\n', encoding='utf-8')
+def _checked_tracks(where, tracks, classes=None):
+    "{number: class} of tracks. Raises `ValueError` when a number is none, or a class is not one of `classes`."
+    for track, name in tracks.items():
+        if not re.fullmatch('[1-9][0-9]*', str(track)): raise ValueError(f'{where} has the track {track!r}, not a whole number above 0')
+        if classes is not None and name not in classes: raise ValueError(f'{where}: track {track} is of the unknown class {name!r}')
+    return {int(track): name for track, name in tracks.items()}
 
 
 def write_clip(
@@ -130,7 +132,9 @@ def write_clip(
         for kind, values in given.items(): _check_numbers(f'{kind} for {folder}', values, count)
         if flows is not None: _write_flows(temporary/'flow', flows, size, start, folder)
         if hidden is not None: _write_hidden(temporary/'hidden', hidden, size, start, folder)
-        _write_tracks(temporary, tracks)
+        if tracks is not None:
+            tracks = _checked_tracks(f'tracks of {folder}', tracks)
+            (temporary/'tracks.json').write_text(json.dumps(tracks) + '\n')
     return count
 
 # %% ../../nbs/1_data/07_clips.ipynb #de446306
@@ -203,10 +207,7 @@ class Clip:
         try: tracks = json.loads(file.read_text(encoding='utf-8'))
         except ValueError as error: raise ValueError(f'{file} is broken: {error}') from None
         if not isinstance(tracks, dict): raise ValueError(f'{file} holds {tracks!r}, not {{"1": class, …}}')
-        for key, name in tracks.items():
-            if not re.fullmatch('[1-9][0-9]*', key): raise ValueError(f'{file} has the track {key!r}, not a whole number above 0')
-            if name not in self.folder.classes: raise ValueError(f'{file}: track {key} is of the unknown class {name!r}')
-        return {int(key): name for key, name in tracks.items()}
+        return _checked_tracks(file, tracks, self.folder.classes)
 
     def alpha(self, i:int, track:int|None=None) -> np.ndarray:
         "(H,W) float32 opacity in 0..1, of all foreground or of one track. Raises `ValueError` when there is none."
