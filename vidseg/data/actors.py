@@ -41,11 +41,10 @@ class ActorWorld(World):
         actors:tuple[int, int]=(2, 5),     # the fewest and the most
         kinds:tuple[str, ...]=tuple(FIGURES), # which kinds may play
     ):
-        "Raises `ValueError` for a size that is too small, a number of actors not in 1 … 255, or an unknown kind."
+        "Raises `ValueError` for a size that is too small, a number of actors not in 1 … 255, or unknown kinds."
         super().__init__(seed, size, length, fps, noise)
         if not 1 <= actors[0] <= actors[1] <= 255: raise ValueError(f'actors {actors}: from the fewest, at least 1, to the most, up to 255')
-        for kind in kinds:
-            if kind not in FIGURES: raise ValueError(f"kind '{kind}' is unknown; known are {', '.join(FIGURES)}")
+        if not kinds or set(kinds) - set(FIGURES): raise ValueError(f"kinds {kinds}: some of {', '.join(FIGURES)} are needed")
         rng = np.random.default_rng([seed, 13])
         self._seen = {}
         self._film(rng)
@@ -101,8 +100,8 @@ class ActorWorld(World):
         for _ in range(200):
             speed, gap = rng.uniform(.012, .036)*W, rng.uniform(3, 8)
             turn = edge + speed*gap/2
-            path = speed, turn, rng.uniform(0, 4*turn)
-            away = np.abs(self._walk(np.array(path), t)[0]) > edge
+            path = np.array([speed, turn, rng.uniform(0, 4*turn)])
+            away = np.abs(self._walk(path, t)[0]) > edge
             gaps = (np.count_nonzero(np.diff(away)) - away[0] - away[-1])/2        # times at which it leaves and comes back
             good = not (away[:4].any() or away[-4:].any()) if leaves else not away[self.length//5:4*self.length//5].any()
             if gaps == leaves and good: break
@@ -110,7 +109,7 @@ class ActorWorld(World):
 
     def _walk(self, path, t):
         "How far to the right of the middle (pixels) an actor on a path is at the times `t` (frames), and which way it looks (1: right)."
-        speed, turn, start = np.moveaxis(path, -1, 0)
+        speed, turn, start = path
         way = (start + speed*t)/turn % 4
         return turn*np.where(way < 2, way - 1, 3 - way), np.where(way < 2, 1., -1.)
 
@@ -152,7 +151,7 @@ class ActorWorld(World):
         h, w = self._backdrop.shape[:2]
         planes = [matrices((one, zero, W*pan - (w - 1)/2), (zero, one, zero - (h - 1)/2), lowest)[:, None]]
         for k in self._back_to_front:
-            planes.append((self._root(k, t, matrices, lowest)[:, None] @ self._figures[k].pose(self._gait(k, t))))
+            planes.append(self._root(k, t, matrices, lowest)[:, None] @ self._figures[k].pose(self._gait(k, t)))
         planes = np.concatenate(planes, 1)
         planes[:, 1:] = planes[:, 1:] @ self._texels
         return view[:, None] @ planes
