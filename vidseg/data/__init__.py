@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['Clip', 'ClipFolder', 'read_video', 'write_clip', 'write_dataset_info', 'FaceWorld', 'colorize', 'grid', 'heat',
            'legend', 'overlay', 'to_image', 'StreetWorld', 'read_image', 'video_frames', 'video_info', 'write_image',
-           'write_video', 'Video', 'import_folder', 'WORLDS', 'write_world']
+           'write_video', 'Video', 'import_folder', 'WORLDS', 'write_world', 'ActorWorld']
 
 # %% ../../nbs/1_data/00_room.ipynb #81b31327
+from .actors import ActorWorld
 from .clips import Clip, ClipFolder, read_video, write_clip, write_dataset_info
 from .faces import FaceWorld
 from .folders import import_folder
@@ -20,5 +21,5 @@ from .worlds import WORLDS, write_world
 _all_ = [
     'Clip', 'ClipFolder', 'read_video', 'write_clip', 'write_dataset_info', 'FaceWorld', 'colorize', 'grid', 'heat',
     'legend', 'overlay', 'to_image', 'StreetWorld', 'read_image', 'video_frames', 'video_info', 'write_image',
-    'write_video', 'Video', 'import_folder', 'WORLDS', 'write_world',
+    'write_video', 'Video', 'import_folder', 'WORLDS', 'write_world', 'ActorWorld',
 ]

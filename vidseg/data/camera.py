@@ -63,6 +63,7 @@ class World(ABC):
     classes = []   # names
     colors = []    # (R, G, B) of every class, 0..255
     least = 16     # pixels that a side must have
+    tracks = None  # id → class of every object in `instances`, of a world that also knows their `alpha`
 
     def __init__(self,
         seed:int,               # the clip; the same seed gives the same pixels

@@ -47,6 +47,16 @@ BESIDE = {  # what may lie beside the frames → its types
 }
 
 
+def _write_beside(folder, stem, kind, value, size, clip):
+    "Write one map that lies beside a frame, or the alpha of every track of a dict."
+    if isinstance(value, Mapping) and kind == 'alpha':
+        for track, one in value.items(): _write_beside(folder, f'{stem}.{track}', kind, one, size, clip)
+        return
+    value = _checked(f'{kind} of frame {stem} for {clip}', value, size, BESIDE[kind])
+    if kind == 'alpha': value = np.rint(255*value).astype(np.uint8)
+    write_image(folder/kind/f'{stem}.png', value)
+
+
 def _checked(what, value, shape, dtypes):
     "The value as an array. Raises `ValueError` when it has another shape or type."
     value = np.asarray(value)
@@ -80,12 +90,21 @@ def _write_hidden(folder, hidden, size, start, clip):
         write_image(folder/f'{start + i:06d}_{start + j:06d}.png', 255*value.astype(np.uint8))
 
 
+def _checked_tracks(where, tracks, classes=None):
+    "{number: class} of tracks. Raises `ValueError` when a number is none, or a class is not one of `classes`."
+    for track, name in tracks.items():
+        if not re.fullmatch('[1-9][0-9]*', str(track)): raise ValueError(f'{where} has the track {track!r}, not a whole number above 0')
+        if classes is not None and name not in classes: raise ValueError(f'{where}: track {track} is of the unknown class {name!r}')
+    return {int(track): name for track, name in tracks.items()}
+
+
 def write_clip(
     folder:str|Path,       # the clip to make: <root>/<split>/<clip>; it must not exist yet
     frames:Iterable,       # of (H,W,3) uint8 RGB
     labels=None,           # (H,W) uint8 class ids: a dict {index: label}, or an iterable beside `frames` with None where there is none
     instances=None,        # (H,W) uint8 or uint16 instance ids, 0 = nothing; given like labels
-    alpha=None,            # (H,W) opacity, float in 0..1; given like labels, stored with 8 bits
+    alpha=None,            # (H,W) opacity, float in 0..1, or a dict {track id: (H,W)}; given like labels, stored with 8 bits
+    tracks=None,           # dict {track id: class name} of what is in `instances`
     flows=None,            # dict {(i, j): (2,H,W) pixels (dx, dy) from frame i to frame j}, or an iterable of such pairs (key, flow)
     hidden=None,           # dict {(i, j): (H,W) bool}: pixels of frame i that are not seen in frame j: outside, or behind something
     start:int=0,           # number in the name of the first frame
@@ -108,13 +127,14 @@ def write_clip(
                 value = next(values, ...)
                 if value is None: continue
                 if value is ...: raise ValueError(f'{kind} for {folder} end before frame {stem}: give None where there is none')
-                value = _checked(f'{kind} of frame {stem} for {folder}', value, size, BESIDE[kind])
-                if kind == 'alpha': value = np.rint(255*value).astype(np.uint8)
-                write_image(temporary/kind/f'{stem}.png', value)
+                _write_beside(temporary, stem, kind, value, size, folder)
         if not count: raise ValueError(f'no frames for {folder}')
         for kind, values in given.items(): _check_numbers(f'{kind} for {folder}', values, count)
         if flows is not None: _write_flows(temporary/'flow', flows, size, start, folder)
         if hidden is not None: _write_hidden(temporary/'hidden', hidden, size, start, folder)
+        if tracks is not None:
+            tracks = _checked_tracks(f'tracks of {folder}', tracks)
+            (temporary/'tracks.json').write_text(json.dumps(tracks) + '\n')
     return count
 
 # %% ../../nbs/1_data/07_clips.ipynb #de446306
@@ -179,9 +199,19 @@ class Clip:
         "(H,W) uint8 or uint16 instance ids, 0 = nothing. Raises `ValueError` when there are none."
         return self._map('instances', i)
 
-    def alpha(self, i:int) -> np.ndarray:
-        "(H,W) float32 opacity in 0..1. Raises `ValueError` when there is none."
-        return self._map('alpha', i).astype(np.float32)/255
+    @cached_property
+    def tracks(self) -> dict[int, str]:
+        "The class of every track, {id: name}; empty where `tracks.json` is not there. Raises `ValueError` when it says anything else."
+        file = self.path/'tracks.json'
+        if not file.is_file(): return {}
+        try: tracks = json.loads(file.read_text(encoding='utf-8'))
+        except ValueError as error: raise ValueError(f'{file} is broken: {error}') from None
+        if not isinstance(tracks, dict): raise ValueError(f'{file} holds {tracks!r}, not {{"1": class, …}}')
+        return _checked_tracks(file, tracks, self.folder.classes)
+
+    def alpha(self, i:int, track:int|None=None) -> np.ndarray:
+        "(H,W) float32 opacity in 0..1, of all foreground or of one track. Raises `ValueError` when there is none."
+        return self._map('alpha', i, '' if track is None else f'.{track}').astype(np.float32)/255
 
     def flow(self, i:int, j:int) -> np.ndarray:
         "(2,H,W) float32 exact flow in pixels (dx, dy) from frame `i` to frame `j`. Raises `ValueError` when it is not stored."
@@ -195,8 +225,8 @@ class Clip:
         if not path.is_file(): raise ValueError(f'what frame {self.frames[j]} hides of {self.frames[i]} is not stored in {self.path}')
         return read_image(path, color=False) == 0
 
-    def _map(self, kind, i):
-        path = self.path/kind/f'{self.frames[i]}.png'
+    def _map(self, kind, i, more=''):
+        path = self.path/kind/f'{self.frames[i]}{more}.png'
         if not path.is_file(): raise ValueError(f'{self.path}: frame {self.frames[i]} has no {kind} (looked for {kind}/{path.name})')
         return read_image(path, color=False)
 
@@ -283,7 +313,7 @@ def missing_number(
 
 def _check(clip):
     "Check one clip; `ValueError` names the file and the value that is wrong."
-    height, width = clip.size
+    (height, width), _ = clip.size, clip.tracks
     for file in clip.files:
         h, w = image_size(file)
         if (h, w) != (height, width): raise ValueError(f'{file} is {h}×{w}, the first frame is {height}×{width}')
