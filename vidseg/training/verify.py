@@ -25,9 +25,10 @@ from ..workspace import file_digest, root
 # %% ../../nbs/7_training/20_verify.ipynb #44536acf
 @contextmanager
 def _own_root(folder):
-    "Within this context, what is made is made in a folder; worlds and data sets are those of the root, pseudo labels are not."
+    "Within this context, what is made is made in a folder; recipes, worlds and data sets are those of the root, pseudo labels are not."
     before, data = os.environ.get('VIDSEG_ROOT'), root()/'data'
     (folder/'data').mkdir(parents=True, exist_ok=True)
+    if not (folder/'nbs').exists(): (folder/'nbs').symlink_to(root()/'nbs')
     for path in data.glob('*') if data.is_dir() else ():
         if not path.name.startswith('pseudo-') and not (folder/'data'/path.name).exists(): (folder/'data'/path.name).symlink_to(path)
     os.environ['VIDSEG_ROOT'] = str(folder)
