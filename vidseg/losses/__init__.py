@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['MultiFrameLoss', 'PairwiseFrameLoss', 'pairwise_frame_loss', 'SingleFrameLoss', 'TemporalLoss', 'temporal_loss',
-           'temporal_map']
+           'temporal_map', 'MaskTemporalLoss', 'dice_loss', 'mask_temporal_loss', 'solo_loss']
 
 # %% ../../nbs/5_losses/00_room.ipynb #67c46bd7
+from .instances import MaskTemporalLoss, dice_loss, mask_temporal_loss, solo_loss
 from .multi_frame import MultiFrameLoss
 from .pairwise import PairwiseFrameLoss, pairwise_frame_loss
 from .single_frame import SingleFrameLoss
 from .temporal import TemporalLoss, temporal_loss, temporal_map
 
-_all_ = ['MultiFrameLoss', 'PairwiseFrameLoss', 'pairwise_frame_loss', 'SingleFrameLoss', 'TemporalLoss', 'temporal_loss', 'temporal_map']
+_all_ = ['MultiFrameLoss', 'PairwiseFrameLoss', 'pairwise_frame_loss', 'SingleFrameLoss', 'TemporalLoss', 'temporal_loss', 'temporal_map',
+         'MaskTemporalLoss', 'dice_loss', 'mask_temporal_loss', 'solo_loss']

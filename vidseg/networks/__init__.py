@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'create_model', 'for_inference', 'load_encoder', 'load_network', 'read_weights', 'SegNet', 'SegOutput',
-           'as_segnet', 'count_parameters', 'SOLOv2', 'SoloOutput', 'Instances']
+           'as_segnet', 'count_parameters', 'SOLOv2', 'SoloOutput', 'Instances', 'Linker']
 
 # %% ../../nbs/3_networks/00_room.ipynb #2248bf64
+from .linking import Linker
 from .models import MODELS, create_model, for_inference, load_encoder, load_network, read_weights
 from .segnet import SegNet, SegOutput, count_parameters
 from .solo import Instances, SOLOv2, SoloOutput
@@ -15,4 +16,5 @@ from .wrap import as_segnet
 _all_ = [
     'MODELS', 'create_model', 'for_inference', 'load_encoder', 'load_network', 'read_weights', 'SegNet', 'SegOutput',
     'as_segnet', 'count_parameters', 'SOLOv2', 'SoloOutput', 'Instances',
+    'Linker',
 ]
