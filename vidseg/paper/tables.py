@@ -135,7 +135,8 @@ def _class_rows(entry, of):
         ours = runs[['scheme', 'seed', 'miou']].assign(iou=runs[iou], tc=runs[tc])
         levels = {(*pair, 'iou'): level for (*pair, test), level in of.levels.items() if test == iou}
         same = {'class': name, 'paper_class': theirs['class'].iloc[0] if len(theirs) else None}
-        of_class = _Sources(of.experiment, ours, theirs, levels, pd.DataFrame())
+        draws = of.draws if of.draws.empty else of.draws[['scheme', 'seed', 'draw']].assign(iou=of.draws[iou], tc=of.draws[tc])
+        of_class = _Sources(of.experiment, ours, theirs, levels, draws)
         rows += [dict(scheme=row['scheme']) | same | row for row in _rows(entry, ['iou', 'tc'], of_class)]
     return rows
 

@@ -62,8 +62,8 @@ class Verdict:
 
 
 def _spread(experiment, entry, number):
-    "The standard deviation of a number over the replicates of the entry's scheme; None for fewer than three."
-    others = [other for other in experiment.ledger.entries() if other.recipe.name == entry.recipe.name]
+    "The standard deviation of a number over the scheme's other replicates, which an entry cannot widen; None for fewer than three."
+    others = [other for other in experiment.ledger.entries() if other.recipe.name == entry.recipe.name and other.name != entry.name]
     values = [other.metrics()[number] for other in others if other.metrics().get(number) is not None]
     return stdev(values) if len(values) >= 3 else None
 
