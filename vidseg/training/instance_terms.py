@@ -92,7 +92,7 @@ def _logits(output, row, place):
 
 
 def _quarter_flow(flow, size):
-    "(P,2,H,W) flow to (P,2,h,w) of a quarter of the size, in its pixels; what leads out of the frame anywhere, and what is padded, leads out."
+    "(P,2,H,W) flow to (P,2,h,w) of a quarter of the size, in its pixels. Where any of a block leads out of the frame, it all does."
     fitted = F.pad(flow, (0, 4*size[1] - flow.shape[3], 0, 4*size[0] - flow.shape[2]), value=1e9)
     return F.avg_pool2d(fitted, 4)/4
 

@@ -19,6 +19,7 @@ from ..losses.multi_frame import MultiFrameLoss
 from ..losses.pairwise import pairwise_frame_loss
 from ..losses.single_frame import SingleFrameLoss
 from ..losses.temporal import temporal_loss
+from .instance_terms import InstanceStep, mask_temporal, solo
 from ..workspace import root
 
 # %% ../../nbs/7_training/02_terms.ipynb #ac52ba0c
@@ -158,6 +159,7 @@ class Term:
     "A loss term, and what it needs to be computed."
     loss: Callable     # `Step` → scalar, or scalars by name, to be added; where the term learns itself, a module class made of a recipe
     needs: tuple = ()  # of `NEEDS`. A term that needs a teacher and no video looks at the labelled frames
+    sees: type = Step  # what it is a function of
 
     def __post_init__(self):
         if unknown := [need for need in self.needs if need not in NEEDS]:
@@ -175,6 +177,8 @@ TERMS = {
     'multi_frame': Term(MultiFrame, ('video', 'teacher', 'both neighbours')),
     'single_frame': Term(SingleFrame, ('teacher',)),
     'decision': Term(decision, ('video',)),
+    'solo': Term(solo, (), InstanceStep),
+    'mask_temporal': Term(mask_temporal, ('video',), InstanceStep),
 }
 
 
