@@ -25,7 +25,7 @@ from .tracks import annotated, seen, things
 class CodedTrack(NamedTuple):
     "A thing in a video."
     category: str  # its name
-    codes: dict    # frame, from 0 → (its mask as the file has it, the id of the annotation)
+    codes: dict    # frame, from 0 → (its mask as the file has it, the id of the annotation), where it is seen
 
 
 class CodedVideo(NamedTuple):
@@ -92,7 +92,7 @@ class _Mask(NamedTuple):
     track: int|str
     category: str
     frame: int        # its place in the video
-    code: dict|list
+    code: dict|list|None  # None: it is not seen
     annotation: int|str
 
 
@@ -105,6 +105,7 @@ def _tracks(file, masks, files):
         if mask.category != track.category:
             both = f'{track.category!r} in annotation {before}, {mask.category!r} in annotation {mask.annotation}'
             raise ValueError(f'{file}: track {mask.track} is {both}')
+        if mask.code is None: continue
         if twin := track.codes.get(mask.frame):
             raise ValueError(f'{file}: track {mask.track} is twice in {files[mask.frame]}: annotations {twin[1]} and {mask.annotation}')
         track.codes[mask.frame] = mask.code, mask.annotation
@@ -128,7 +129,7 @@ def _of_videos(file, content, annotations, categories):
         if len(codes) != frames: raise ValueError(f'{file}: annotation {entry["id"]} has {len(codes)} masks, its video {frames} frames')
         count[video] += 1
         track = entry.get('track_id', count[video])
-        masks[video] += [_Mask(track, category, t, code, entry['id']) for t, code in enumerate(codes) if code]
+        masks[video] += [_Mask(track, category, t, code, entry['id']) for t, code in enumerate(codes)]
     for entry in entries:
         key, names = entry['id'], entry['file_names']
         yield CodedVideo(key, _folder(names[0]), (entry['height'], entry['width']), names, _tracks(file, masks[key], names))
