@@ -61,12 +61,12 @@ def _content(file):
 def _entries(file, content, kind, **needed):
     "A list of the file. Raises `ValueError` for an entry that lacks a value or has one of another type, and for an id that is there twice."
     if not isinstance(content.get(kind), list): raise ValueError(f'{file} lacks the list {kind!r}')
-    ids = set()
+    needed, ids = dict(id=_ID) | needed, set()
     for n, entry in enumerate(content[kind]):
         where = f'{file}: entry {n} of {kind}'
         if not isinstance(entry, dict): raise ValueError(f'{where} is {entry!r}')
-        for key, types in (_OPTIONAL | dict(id=_ID) | needed).items():
-            if key not in entry and key not in _OPTIONAL: raise ValueError(f'{where} lacks {key!r}')
+        for key, types in (_OPTIONAL | needed).items():
+            if key in needed and key not in entry: raise ValueError(f'{where} lacks {key!r}')
             if key in entry and type(entry[key]) not in types: raise ValueError(f'{where} has the {key} {entry[key]!r}')
         if entry['id'] in ids: raise ValueError(f'{where} has the id {entry["id"]!r} of another')
         ids.add(entry['id'])

@@ -26,7 +26,7 @@ def run_lengths(
 
 def _lengths(text):
     "The numbers in a text: five bits a character, the lowest first; from the fourth on, each is the difference to the last but one."
-    digits = np.frombuffer(text.encode(), np.uint8).astype(np.int64) - 48
+    digits = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8).astype(np.int64) - 48
     ends = digits & 32 == 0
     if not len(digits) or digits.min() < 0 or digits.max() > 63 or not ends[-1]: raise ValueError
     number = np.cumsum(ends) - ends
@@ -43,7 +43,7 @@ def _of_runs(code, size, where):
     if code.get('size') != list(size): raise ValueError(f'{where}: a mask of {code.get("size")}, the frame has {list(size)}')
     counts = code.get('counts')
     try:
-        counts = np.array(_lengths(counts) if isinstance(counts, str) else counts)
+        counts = np.array(_lengths(counts) if isinstance(counts, (str, bytes)) else counts)
         whole = counts.ndim == 1 and counts.dtype.kind == 'i' and counts.min(initial=0) >= 0
     except (ValueError, OverflowError): whole = False
     if not whole: raise ValueError(f'{where}: a mask whose counts are no run lengths')
@@ -55,7 +55,9 @@ def _of_polygons(polygons, size, where):
     from pycocotools import mask as coco
     for points in polygons:
         good = isinstance(points, list) and len(points) >= 6 and len(points) % 2 == 0 and all(type(x) in (int, float) for x in points)
-        if not good or not np.isfinite(points).all(): raise ValueError(f'{where}: {str(points)[:40]} is no polygon [x, y, x, y, …]')
+        if not good: raise ValueError(f'{where}: {str(points)[:40]} is no polygon [x, y, x, y, …]')
+        share = np.reshape(points, (-1, 2))/size[::-1]
+        if not ((share >= -1) & (share <= 2)).all(): raise ValueError(f'{where}: a polygon far outside of the frame {list(size)}')
     if not polygons: raise ValueError(f'{where}: no mask')
     return coco.decode(coco.merge(coco.frPyObjects(polygons, *size))).astype(bool)
 
