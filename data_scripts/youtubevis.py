@@ -44,7 +44,7 @@ from vidseg.workspace import and_more, atomic_folder, link, root
 
 OFFICIAL = 'https://youtube-vos.org/dataset/vis'
 COUNTS = {'train': 2238, 'valid': 302, 'test': 343, 'things in train': 4883, 'categories': 40}   # published
-FPS, HOLDOUT = 6, 10
+SPLITS, FPS, HOLDOUT = ('train', 'valid', 'test'), 6, 10
 ABOUT = dict(name='YouTube-VIS 2019', source='Yang, Fan, Xu: Video Instance Segmentation (2019)',
              licence='annotations CC BY 4.0; for non-commercial research')
 
@@ -55,22 +55,28 @@ class Source(NamedTuple):
     images: Path
 
 
+def read_source(
+    file:Path,
+    images:Path|None,  # folder of the pictures; None: as described above
+    truth:bool,        # it must have annotations
+) -> Source:
+    "Read one file. Raises `ValueError` as `read_tracks`."
+    beside = file.parent/file.stem/'JPEGImages'
+    return Source(read_tracks(file, truth), images or (beside if beside.is_dir() else file.parent))
+
+
 def find_sources(
     source:Path,       # folder of the official download, or a JSON file
-    images:Path|None,  # folder of the pictures; None: as described above
-    partial:bool,
+    images:Path|None,  # as for `read_source`
+    partial:bool,      # what is there
 ) -> dict[str, Source]: # 'train', 'valid' and 'test'; of a file: 'train'
     "Read what there is. Raises `FileNotFoundError` for what is missing, `ValueError` as `read_tracks` and for unequal categories."
     if not source.exists(): raise FileNotFoundError(f'no such file or folder: {source}')
-    files = {split: source/f'{split}.json' for split in ('train', 'valid', 'test')} if source.is_dir() else {'train': source}
+    files = {split: source/f'{split}.json' for split in SPLITS} if source.is_dir() else {'train': source}
     missing = [file.name for file in files.values() if not file.is_file()]
-    if missing and not (partial and len(missing) < len(files)):
+    if missing and not partial or len(missing) == len(files):
         raise FileNotFoundError(f'{source} lacks {", ".join(missing)}: get it from {OFFICIAL}; --partial takes what is there')
-    sources = {}
-    for split, file in files.items():
-        if file.name in missing: continue
-        beside = file.parent/file.stem/'JPEGImages'
-        sources[split] = Source(read_tracks(file, truth=split == 'train'), images or (beside if beside.is_dir() else file.parent))
+    sources = {split: read_source(file, images, truth=split == 'train') for split, file in files.items() if file.is_file()}
     first, *others = [found for found, _ in sources.values()]
     for found in others:
         if found.categories != first.categories: raise ValueError(f'{found.path} has other categories than {first.path}')
@@ -209,6 +215,23 @@ def describe(
     return dict(protocol=protocol, video=not still, video_ids={video.name: video.id for video in videos})
 
 
+def plan_of(
+    sources:dict[str, Source],
+    holdout:int,
+    partial:bool,
+) -> tuple[list, dict]: # (split, video, its source) of every clip; what dataset.json says: splits, notes, missing
+    "What becomes a clip of which split. Raises `FileNotFoundError` as `complete`."
+    plan, said = [], dict(splits={}, notes=[], missing=[])
+    for split, one in sources.items():
+        there, lost = complete(one, partial)
+        said['missing'] += [f'{split}/{fault}' for fault in lost]
+        said['notes'] += notes_of(split, one.found)
+        for part, videos in (divide(there, holdout) if split == 'train' else {split: there}).items():
+            said['splits'][part] = describe(part, videos, holdout, one.found.still)
+            plan += [(part, video, one) for video in videos]
+    return plan, said
+
+
 def convert(
     source:str|Path,           # folder of the official download, or a JSON file
     target:str|Path,           # the clip folder to make; it must not exist yet
@@ -223,26 +246,18 @@ def convert(
     sources = find_sources(source, images and Path(images), partial)
     if source.is_dir() and not partial: check_counts(sources, source, counts)
     about = ABOUT if source.is_dir() and not partial else dict(name=source.stem, source=source.name)
-    names = next(iter(sources.values())).found.categories
-    plan, splits, notes, missing = [], {}, [], []
-    for split, one in sources.items():
-        there, lost = complete(one, partial)
-        missing += [f'{split}/{fault}' for fault in lost]
-        notes += notes_of(split, one.found)
-        for part, videos in (divide(there, holdout) if split == 'train' else {split: there}).items():
-            splits[part] = describe(part, videos, holdout, one.found.still)
-            plan += [(part, video, one) for video in videos]
+    plan, said = plan_of(sources, holdout, partial)
     if not plan: raise ValueError(f'{source} holds no video with all its frames')
 
-    told = {split: Counter() for split in splits}
+    names = plan[0][2].found.categories
+    told = {split: Counter() for split in said['splits']}
     with atomic_folder(target) as temporary:
         for split, video, one in tqdm(plan, desc=about['name'], unit='clip', delay=1):
             told[split] += write_video(video, one, temporary/split/video.name)
-        notes += [overlap_of(split, count) for split, count in told.items() if count['pixels']]
+        said['notes'] += [overlap_of(split, count) for split, count in told.items() if count['pixels']]
         write_dataset_info(
             temporary, classes=['background', *names.values()], colors=[[0, 0, 0], *distinct_colors(len(names)).tolist()],
-            fps=fps, splits=splits, **about, made_by='data_scripts/youtubevis.py',
-            category_ids={name: key for key, name in names.items()}, notes=notes, missing=missing)
+            fps=fps, made_by='data_scripts/youtubevis.py', category_ids={name: key for key, name in names.items()}, **about, **said)
     return ClipFolder(target)
 
 
