@@ -14,6 +14,7 @@ from vidseg.data.images import read_image, write_image
 from vidseg.data.mask_codes import run_lengths
 from vidseg.data.tracks import annotated, seen, things
 from vidseg.metrics.average_precision import Track, youtube_vis_ap
+from vidseg.training.sampling import Triplets
 from vidseg.workspace import root
 
 spec = importlib.util.spec_from_file_location('youtubevis', root()/'data_scripts'/'youtubevis.py')
@@ -111,17 +112,27 @@ def expected(t):
 def test_official(tmp_path):
     data = youtubevis.convert(official(tmp_path/'vis'), tmp_path/'made', partial=True)
     assert data.classes == ['background', 'person', 'ball', 'dog'] and data.fps == 6 and data.splits == ['test', 'train', 'val', 'valid']
-    assert len(np.unique(data.colors, axis=0)) == 4 and data.validate()['valid'] == dict(clips=2, frames=6, labels=0)
+    assert data.validate()['valid'] == dict(clips=2, frames=6, labels=0)
     assert len(data.clips('train')) + len(data.clips('val')) == 12
     for clip in (*data.clips('train'), *data.clips('val')):
         assert clip.frames == ['00000', '00005', '00010'] and clip.tracks == {1: 'person', 2: 'ball'}
         for t in range(3): assert np.array_equal(clip.instances(t), expected(t)) and clip.instances(t).dtype == np.uint8
         assert clip.files[1].samefile(tmp_path/'vis'/'train'/'JPEGImages'/clip.name/'00005.jpg'), 'linked, not copied'
-    for clip in (*data.clips('valid'), *data.clips('test')): assert not (clip.path/'instances').exists() and not clip.tracks
+    assert {path.parent.parent.name for path in data.path.glob('*/*/instances')} == {'train', 'val'}
 
 
-def test_what_is_noted(tmp_path):
+def test_neighbours(tmp_path):
+    "Frames that are numbered with a stride have neighbours."
     data = youtubevis.convert(official(tmp_path/'vis'), tmp_path/'made', partial=True)
+    clips = data.clips('train')
+    sample = Triplets(clips, sampling='adjacent', neighbours='both', labelled=False)[0]
+    clip = next(clip for clip in clips if np.allclose(255*sample['frame'].numpy().transpose(1, 2, 0), clip.frame(1), atol=1e-3))
+    for found, t in zip(sample['neighbours'], (0, 2)): assert np.allclose(255*found.numpy().transpose(1, 2, 0), clip.frame(t), atol=1e-3)
+
+
+def test_description(tmp_path):
+    data = youtubevis.convert(official(tmp_path/'vis'), tmp_path/'made', partial=True)
+    assert len(np.unique(data.colors, axis=0)) == 4
     shared = int((PERSON[1] & BALL[1]).sum())
     assert shared > 0 and sum(int(note.split()[1]) for note in data.info['notes'] if 'several masks' in note) == 12*shared
     assert 'train: no instance of dog' in data.info['notes']
