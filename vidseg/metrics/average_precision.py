@@ -19,6 +19,8 @@ import torch
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from ..data.mask_codes import decode_mask
+
 # %% ../../nbs/6_metrics/05_average_precision.ipynb #ap000004
 @dataclass
 class Track:
@@ -287,15 +289,10 @@ def _read(what):
 
 def _bits(segmentations, length, height, width, where):
     "(T,B) packed masks of run-length codes, compressed or not; null where nothing is seen. Raises `ValueError` for another length or size."
-    from pycocotools import mask as coco
     if len(segmentations) != length: raise ValueError(f'{where}: {len(segmentations)} masks, the video has {length} frames')
     bits = np.zeros((length, -(-height*width//8)), np.uint8)
     for t, code in enumerate(segmentations):
-        if not code: continue
-        size = list(code['size'])
-        if size != [height, width]: raise ValueError(f'{where}: frame {t}: a mask of {size}, the frame has {[height, width]}')
-        if isinstance(code['counts'], list): code = coco.frPyObjects(code, height, width)
-        bits[t] = np.packbits(coco.decode(code).reshape(-1))
+        if code: bits[t] = np.packbits(decode_mask(code, (height, width), f'{where}: frame {t}'))
     return bits
 
 

@@ -75,7 +75,7 @@ def true_instances(
 
 
 class TrueLinker:
-    "Links by the truth: an instance has the number of the true track that it overlaps most, by half at least; the others, among themselves."
+    "Links by the truth: an instance has the number of the true track that it overlaps most, by half at least; others, as usual."
     def __init__(self, clip:Clip, **options): # of the `Linker` of the others
         self.clip, self.others, self.frame = clip, Linker(**options), -1
         self.first = max(clip.tracks, default=0)                    # the numbers of the others begin after it
