@@ -17,8 +17,12 @@ from .images import is_litter
 def things(
     folder:ClipFolder,
 ) -> list[str]:
-    "The classes that an instance can have: all but `background`. The label of an instance is its class's place in this list."
-    return [name for name in folder.classes if name != 'background']
+    """The classes that an instance can have: all but class 0, the background. The label of an instance is its class's place in this list.
+
+    Raises `ValueError` where class 0 has another name."""
+    first, *others = folder.classes or ['nothing']
+    if first != 'background': raise ValueError(f"{folder.path}: class 0 is '{first}'; of instances it must be 'background'")
+    return others
 
 
 def annotated(

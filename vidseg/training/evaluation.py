@@ -22,20 +22,20 @@ from .tasks import task_of
 from ..workspace import pick_device, root
 
 # %% ../../nbs/7_training/21_evaluation.ipynb #e12d4a19
-def _only_labelled(clip):
-    "The labelled frames of a clip, as a clip."
+def _only(clip, frames):
+    "Some frames of a clip, as a clip."
     some = Clip(clip.path, clip.folder)
-    some.files = [clip.files[i] for i in clip.labelled]
+    some.files = [clip.files[i] for i in frames]
     return some
 
 
-def _sources(folder, split, video, images):
+def _sources(folder, known, split, video, images):
     "Clips, and what is measured on them: accuracy on one split, consistency there or on another one, and single images."
     still, moving = {'labels', 'mirrored'}, {'video', 'pairs'}
     elsewhere = video not in (None, split)
     for clip in folder.clips(split):
-        if not clip.labelled: raise ValueError(f'{clip.path} has no labels to compare with')
-        if elsewhere: yield _only_labelled(clip), still
+        if not known(clip): raise ValueError(f'{clip.path} has no labels to compare with')
+        if elsewhere: yield _only(clip, known(clip)), still
         else: yield clip, still | moving
     if elsewhere: yield from ((clip, moving) for clip in folder.clips(video))
     if images: yield from ((clip, {'images'}) for clip in folder.clips(images))
@@ -124,7 +124,7 @@ def evaluate(
     settings = dict(split=split, video=video, data=folder.name, flow=flow, images=images, stability=stability, flip=flip)
     measuring = _Measuring(task.measures, folder.classes, settings, [flow] if isinstance(flow, str) else flow)
     cache = flow_cache and root()/flow_cache
-    sources = list(_sources(folder, split, video, images))
+    sources = list(_sources(folder, task.known, split, video, images))
     bar = tqdm(sources, desc=f'{run.name} on {split}', unit='clip', mininterval=1, disable=not progress)
     for clip, feeds in bar: _walk_through(task, model, clip, feeds, measuring, device, cache)
     sums = {name: measure.sums() for name, measure in measuring.measures.items()}

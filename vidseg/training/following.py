@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.clips import Clip
-from ..data.tracks import annotated, seen, things
+from ..data.tracks import annotated, seen
 from ..metrics.average_precision import Track
 from ..networks.linking import Linker, follow
 from ..networks.solo import Instances, mask_iou

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..losses.instances import mask_temporal_loss, solo_loss
-from ..networks.solo import SoloOutput, grid_targets
+from ..networks.solo import grid_targets
 
 # %% ../../nbs/7_training/01_instance_terms.ipynb #iterm003
 @dataclass
@@ -37,7 +37,7 @@ class InstanceStep:
         frames, ids, labels = (batch[name].transpose(0, 1).flatten(0, 1) for name in ('frames', 'ids', 'labels'))
         B, F = batch['ids'].shape[:2]
         rows = torch.arange(B*F, device=ids.device).view(F, B)
-        return cls(recipe, frames, ids, labels, rows if F == 2 else rows.new_zeros(2, 0), batch['flow'])
+        return cls(recipe, frames, ids, labels, rows if F == 2 else rows.new_zeros(2, 0), batch['flow'].flatten(0, 1))
 
     def count(self) -> Tensor:
         "How many instances there are."

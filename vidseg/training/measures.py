@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ..metrics.accuracy import as_bytes, count_pairs, iou
 from ..metrics.consistency import steady_windows
@@ -55,11 +56,11 @@ FED = 'labels', 'mirrored', 'images', 'video', 'pairs'
 
 def as_tensors(
     sums:dict, # as from `Measure.sums`, or the same read from JSON, where what is not known is null
-) -> dict[str, Tensor]: # name → (S,…) int64 or float64, a row a sequence
+) -> dict[str, Tensor]: # name → (S,n) float64, a row a sequence; of rows of several lengths, the shorter ones end in NaN
     "The sums of a measure, to be computed with."
-    def known(row): return [float('nan') if x is None else x for x in row]
+    def known(row): return torch.tensor([float('nan') if x is None else x for x in row], dtype=torch.float64)
     rows = {name: [known(row) for row in values] for name, values in sums.items() if name != 'clips'}
-    return {name: torch.tensor(values, dtype=torch.float64) for name, values in rows.items()}
+    return {name: pad_sequence(values, batch_first=True, padding_value=float('nan')) for name, values in rows.items()}
 
 
 class Measure(ABC):

@@ -31,6 +31,7 @@ _LATER = dict(  # fields that a recipe did not have from the beginning, with the
     start=None,
     weighting='photometric',
     method_options={},
+    new_layers=(),
 )
 _OLD_NAMES = dict(decision='own')                  # loss terms that had another name when runs got theirs
 _CHOICES = dict(
@@ -41,6 +42,7 @@ _CHOICES = dict(
     optimizer=('sgd', 'adamw'),
     mixed_precision=('no', 'bf16', 'fp16'),
 )
+_LISTS = dict(networks='run folders', new_layers='names of layers')
 _NUMBERS = dict(
     steps=dict(kind=int, least=0),
     seed=dict(kind=int, least=0),
@@ -73,9 +75,9 @@ def _typed(name, kind, value):
         if not isinstance(value, dict): raise ValueError(f'terms is {value!r}, must be loss terms with their weights, as {{temporal: 0.1}}')
         return {word('terms: a name', term): number(f'terms: the weight of {term}', weight) for term, weight in value.items()}
     if name == 'method_options': return _options(name, value)
-    if name == 'networks':
-        if not isinstance(value, (list, tuple)): raise ValueError(f'networks is {value!r}, must be a list of run folders')
-        return tuple(word(name, folder) for folder in value)
+    if name in _LISTS:
+        if not isinstance(value, (list, tuple)): raise ValueError(f'{name} is {value!r}, must be a list of {_LISTS[name]}')
+        return tuple(word(name, one) for one in value)
     return switch(name, value) if kind is bool else word(name, value, none=kind is not str)
 
 
@@ -119,6 +121,7 @@ class Recipe:
     task: str = 'class_maps'                     # what is segmented, as for `TASKS`
     method_options: dict = field(default_factory=dict) # of the keyframe method, by name, as {size: 5}
     start: str|None = None                       # run folder or weights file that all weights are from, with a new optimiser and schedule
+    new_layers: tuple = ()                       # of the network, which begin anew instead, as ['classes'] where the classes are others
 
     def __post_init__(self):
         try:
@@ -152,6 +155,7 @@ class Recipe:
         if self.pseudo and not self.teacher: yield 'pseudo labels need the teacher that made them'
         if bool(self.method) != bool(self.networks): yield 'a method needs the networks it is built of, and only a method has any'
         if self.method_options and not self.method: yield 'method_options are those of a keyframe method: set method'
+        if self.new_layers and not self.start: yield 'new_layers are those that a start does not give: set start'
         if self.method and self.video: yield 'a method learns from labelled frames and their neighbours: set video to None'
 
     @classmethod
@@ -184,7 +188,7 @@ class Recipe:
     @property
     def frames(self) -> int:
         "Frames that a step puts through the network."
-        if not self.needs_video: return self.batch_size
+        if not self.needs_video or self.task == 'instances': return self.batch_size    # both frames of a pair of instances are labelled
         return self.batch_size + self.triplets*(NEIGHBOURS[self.neighbours] + (self.video is not None))
 
     @property

@@ -35,20 +35,28 @@ def _file_of(found):
     return (found.weights, found.digest) if isinstance(found, Run) else (found, file_digest(found))
 
 
+def _layers(recipe, model):
+    "Beginnings of the names of weights that begin anew. Raises `ValueError` for a layer that there is not."
+    names = tuple(f'{layer}.' for layer in recipe.new_layers)
+    if unknown := [name for name in names if not any(weight.startswith(name) for weight in model.state_dict())]:
+        raise ValueError(f"recipe '{recipe.name}': new_layers: {recipe.model} has no layer '{unknown[0][:-1]}'")
+    return names
+
+
 def load_start(
     recipe:Recipe,       # with a `start`
     model:nn.Module,     # changed in place
     classes:list[str],
 ) -> str: # the digest of the file
-    """All weights of a network, from what its recipe starts from.
+    """All weights of a network, from what its recipe starts from, but for its `new_layers`: with these the classes may be others.
 
     Raises `FileNotFoundError`, or `ValueError` for other classes, other shapes, weights that are not finite or were changed."""
     who = f"recipe '{recipe.name}': start {recipe.start}"
     file, digest = _file_of(find_start(recipe))
     theirs = named_classes(file) if file.suffix == '.safetensors' else None
-    if theirs and theirs[0] != classes:
+    if theirs and theirs[0] != classes and not recipe.new_layers:
         raise ValueError(f'{who} was trained on the classes {theirs[0]}, {recipe.data} has {classes}')
-    load_network(model, file)
+    load_network(model, file, without=_layers(recipe, model))
     if bad := not_finite(model.state_dict()): raise ValueError(f'{who}: weight {bad} is not finite')
     return digest
 

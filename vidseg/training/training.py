@@ -85,6 +85,7 @@ def _network(recipe, classes): # the network, and the digest of what it starts f
     else:
         trained = [Run(root()/run).model() for run in recipe.networks]
         model = task.network(recipe, len(classes), _encoder_weights(recipe), trained or None)
+        if recipe.steps and not trained: task.fit(model, recipe)
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd): module.p = recipe.dropout
     return model, started_from
@@ -189,7 +190,7 @@ class Training:
         "A step: what the network, and the teacher, say of its frames."
         accelerator = self.accelerator
         on_device = ({name: value.to(accelerator.device) for name, value in batch.items()} for batch in batches)
-        step = self.task.step(self.recipe, *on_device)
+        step = self.task.step.of(self.recipe, *on_device)
         step.valid = accelerator.reduce(step.count().float(), 'mean')
         frames, *rest = step.inputs(self.layout)
         with self.norm, accelerator.autocast(): step.output = self.model(frames, *rest)
