@@ -78,5 +78,7 @@ notebooks: .venv/ready        ## execute, where they stand, the library and expl
 clean:                        ## remove everything that can be made again: runs, worlds, caches, environment (other folders of data/ stay)
 	@rm -rf runs data/street-* data/faces-* data/camvid-* data/weights data/pseudo-* data/explore-* data/own-* data/flow .venv .snakemake .pytest_cache vidseg.egg-info
 
+# trackeval, the tests' second opinion, comes without what it asks for: opencv-python cannot stand beside opencv-python-headless.
 .venv/ready: settings.ini setup.py
-	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' && touch $@
+	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'trackeval>=1.3,<2' && touch $@

@@ -133,6 +133,7 @@ class Recipe:
         "What is wrong with it, in words. What goes together is looked at where each value is right."
         yield from self._faulty_values()
         yield from self._lacks()
+        yield from self._method_lacks()
 
     def _faulty_values(self):
         "What is wrong with a value, in words."
@@ -153,9 +154,12 @@ class Recipe:
         who = self.terms_that_need('teacher')
         if who and not self.teacher: yield f"{', '.join(who)} needs a teacher"
         if self.pseudo and not self.teacher: yield 'pseudo labels need the teacher that made them'
+        if self.new_layers and not self.start: yield 'new_layers are those that a start does not give: set start'
+
+    def _method_lacks(self):
         if bool(self.method) != bool(self.networks): yield 'a method needs the networks it is built of, and only a method has any'
         if self.method_options and not self.method: yield 'method_options are those of a keyframe method: set method'
-        if self.new_layers and not self.start: yield 'new_layers are those that a start does not give: set start'
+
         if self.method and self.video: yield 'a method learns from labelled frames and their neighbours: set video to None'
 
     @classmethod

@@ -139,7 +139,7 @@ TASKS = {
     'class_maps': Task(class_map_samples, Step, class_map_network, walk_class_maps, CLASS_MAP_MEASURES),
     'labels': Task(class_map_samples, Step, class_map_network, walk_labels, CLASS_MAP_MEASURES),  # measured like predictions
     'instances': Task(instance_samples, InstanceStep, instance_network, walk_instances, **_OF_INSTANCES),
-    'true_instances': Task(instance_samples, InstanceStep, instance_network, walk_true_instances, **_OF_INSTANCES),  # linked like predictions
+    'true_instances': Task(instance_samples, InstanceStep, instance_network, walk_true_instances, **_OF_INSTANCES), # linked like those
 }
 
 
@@ -163,18 +163,23 @@ def _check_method(recipe):
                          'give it steps, or a start')
 
 
+def _check_terms(recipe):
+    "Raises `ValueError` for a loss term of another task."
+    own = [name for name, term in TERMS.items() if term.sees is task_of(recipe).step]
+    if others := [name for name in recipe.terms if name not in own]:
+        raise ValueError(f"recipe '{recipe.name}': loss term '{others[0]}' is not one of task '{recipe.task}', which has {', '.join(own)}")
+
+
 def check_recipe(
     recipe:Recipe,
 ):
     """Look whether there is what a recipe names, before anything is made for it: its task, networks, method, flow, a file of weights.
 
     What runs hold is made on the way. Raises `ValueError` and `FileNotFoundError` in a line."""
-    task = task_of(recipe)
+    task_of(recipe)
     for name in recipe.model.split('+'): builder_of(name)
     if recipe.method: _check_method(recipe)
-    if recipe.steps and (others := [name for name in recipe.terms if TERMS[name].sees is not task.step]):
-        raise ValueError(f"recipe '{recipe.name}': loss term '{others[0]}' is not one of task '{recipe.task}'; "
-                         f"its own are {', '.join(name for name, term in TERMS.items() if term.sees is task.step)}")
+    if recipe.steps: _check_terms(recipe)
     if recipe.steps and recipe.needs_video and recipe.sampling != 'copies' and recipe.flow != 'exact': check_flow(recipe.flow)
     weights = recipe.encoder_weights
     if weights in (None, 'imagenet') or (root()/weights).is_relative_to(root()/'runs') or (root()/weights).is_file(): return
