@@ -32,7 +32,7 @@ class Experiment(Profile):
         where the labels themselves are measured, a label of every frame."""
         try: self.teacher(scheme), self.built_of(scheme)
         except ValueError: return False
-        return self.entry(scheme).get('task') != 'labels' or self.about.get('every_frame_labelled', False)
+        return self.entry(scheme).get('task') not in ('labels', 'true_instances') or self.about.get('every_frame_labelled', False)
 
     # What is compared
 
