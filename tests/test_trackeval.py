@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from vidseg.metrics.average_precision import read_tracks, track_iou, youtube_vis_ap
+from vidseg.metrics.average_precision import official_tracks, track_iou, youtube_vis_ap
 from vidseg.metrics.tracking import hota_counts, tracking_numbers
 
 trackeval = pytest.importorskip('trackeval', reason='trackeval is not installed: pip install --no-deps trackeval')
-pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning:pycocotools')
+pytestmark = [pytest.mark.quick, pytest.mark.filterwarnings('ignore::DeprecationWarning:pycocotools')]
 CATEGORIES = 'car', 'bird', 'boat'
 AREAS = 60, 250   # px: where medium and large begin, in frames of 40×64
 
@@ -101,7 +101,7 @@ def second_opinion(folder, truth, found, metrics):
 def files():
     "No IoU lies on a threshold: trackeval's are sums of .05, a rounding away from the official ones."
     truth, results = data_set()
-    ious = [track_iou(found, real).ravel() for found, real, _ in read_tracks(truth, results)]
+    ious = [track_iou(found, real).ravel() for found, real, _ in official_tracks(truth, results)]
     assert np.abs(np.concatenate(ious)[:, None] - np.arange(.5, .96, .05)).min() > 1e-9
     return truth, results
 
@@ -123,6 +123,6 @@ def test_youtube_vis_ap(files, tmp_path):
 def test_hota(files, tmp_path):
     "HOTA, DetA and AssA over all classes, each detection with the same weight."
     said = second_opinion(tmp_path, *files, [trackeval.metrics.HOTA()])['cls_comb_det_av']['HOTA']
-    ours = tracking_numbers(hota=sum(hota_counts(truth, found) for found, truth, _ in read_tracks(*files)))
+    ours = tracking_numbers(hota=sum(hota_counts(truth, found) for found, truth, _ in official_tracks(*files)))
     assert {name: value/100 for name, value in ours.items()} == pytest.approx({name: said[name].mean() for name in ours}, abs=1e-6)
     assert 5 < ours['HOTA'] < 95 and ours['DetA'] != ours['AssA']

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Track', 'overlaps', 'track_iou', 'by_frame', 'match', 'precision_and_recall', 'detections', 'average_precision',
-           'TrackAP', 'read_tracks', 'youtube_vis_ap']
+           'TrackAP', 'official_tracks', 'youtube_vis_ap']
 
 # %% ../../nbs/6_metrics/05_average_precision.ipynb #ap000002
 import json
@@ -25,7 +25,7 @@ from ..data.mask_codes import decode_mask
 @dataclass
 class Track:
     "Masks of one thing through a video, and what it is taken for."
-    bits: np.ndarray      # (T,B) uint8: the masks, eight pixels a byte; zeros where it is not seen
+    bits: np.ndarray      # (T,B) uint8: the masks, column by column, eight pixels a byte; zeros where it is not seen
     category: int         # from 0
     score: float = 1.     # of a detection
     crowd: bool = False   # of a truth: a group that was not taken apart
@@ -51,7 +51,15 @@ class Track:
         "A track of whole masks. Raises `ValueError` for another shape."
         masks = np.asarray(masks, bool)
         if masks.ndim != 3: raise ValueError(f'masks of shape {masks.shape}; expected (T,H,W)')
-        return cls(np.packbits(masks.reshape(len(masks), -1), axis=1), category, float(score), crowd, said, sure)
+        return cls(np.packbits(masks.swapaxes(1, 2).reshape(len(masks), -1), axis=1), category, float(score), crowd, said, sure)
+
+    def mask(self,
+        t:int,      # frame
+        height:int, # of the frame, pixels
+        width:int,
+    ) -> np.ndarray: # (H,W) bool
+        "Its mask in a frame."
+        return np.unpackbits(self.bits[t], count=height*width).reshape(width, height).T.astype(bool)
 
     @cached_property
     def areas(self) -> np.ndarray: # (T,) int64 pixels
@@ -292,11 +300,11 @@ def _bits(segmentations, length, height, width, where):
     if len(segmentations) != length: raise ValueError(f'{where}: {len(segmentations)} masks, the video has {length} frames')
     bits = np.zeros((length, -(-height*width//8)), np.uint8)
     for t, code in enumerate(segmentations):
-        if code: bits[t] = np.packbits(decode_mask(code, (height, width), f'{where}: frame {t}'))
+        if code: bits[t] = np.packbits(decode_mask(code, (height, width), f'{where}: frame {t}').T.reshape(-1))
     return bits
 
 
-def read_tracks(
+def official_tracks(
     truth:dict|str|Path,   # the official layout: videos, categories, annotations; a file or its contents
     results:list|str|Path, # [{video_id, category_id, score, segmentations}]
 ) -> Iterator[tuple[list[Track], list[Track], int]]: # of every video: found, truth, pixels of a frame
@@ -327,9 +335,9 @@ def youtube_vis_ap(
     results:list|str|Path, # [{video_id, category_id, score, segmentations}]
     area_ranges:tuple[float, float]|None=_OFFICIAL_AREAS, # px: where medium and large begin; None: 1.8 % and 7.1 % of the frame
 ) -> dict[str, float]: # AP, AP50, …, in percent
-    "AP and AR of YouTube-VIS results, without the server. Reads one video's masks at a time. Raises as `read_tracks`."
+    "AP and AR of YouTube-VIS results, without the server. Reads one video's masks at a time. Raises as `official_tracks`."
     truth = _read(truth)
     categories = len(truth['categories'])
-    parts = [detections(found, real, categories, area_ranges, pixels) for found, real, pixels in read_tracks(truth, results)]
+    parts = [detections(found, real, categories, area_ranges, pixels) for found, real, pixels in official_tracks(truth, results)]
     rows, truths = zip((np.zeros((0, _COLUMNS)), np.zeros((len(_SIZES), categories), np.int64)), *parts)
     return average_precision(np.concatenate(rows), sum(truths))

@@ -82,9 +82,7 @@ def mask_flicker_counts(
         bits = sorted({track.bits.shape for track in found})
         raise ValueError(f'pairs {pairs.shape}, flow {tuple(flow.shape)}, visible {tuple(visible.shape)}, tracks of {bits} frames, bytes: '
                          'they do not fit; expected (G,T), (T−1,2,H,W), (T−1,H,W)')
-    def masks(tracks, t):
-        bits = np.unpackbits(np.stack([found[d].bits[t] for d in tracks]), axis=1, count=H*W)
-        return torch.from_numpy(bits.reshape(-1, H, W)).bool()
+    def masks(who, t): return torch.from_numpy(np.stack([found[d].mask(t, H, W) for d in who]))
 
     counts = np.zeros((T - 1, 2), np.int64)
     for t in range(T - 1):

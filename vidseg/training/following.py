@@ -34,7 +34,7 @@ class TrackBook:
     ):
         "Note a frame."
         for mask, label, score, track in zip(found.masks.cpu().numpy(), found.labels.tolist(), found.scores.tolist(), ids.tolist()):
-            if track: self._seen.setdefault(track, []).append((i, np.packbits(mask.reshape(-1)), label, score))
+            if track: self._seen.setdefault(track, []).append((i, Track.of(mask[None], label).bits[0], label, score))
 
     def tracks(self) -> dict[int, Track]: # by number
         "All tracks: a track's class is the one with the largest sum of scores, its score the mean of its frames'."

@@ -95,8 +95,9 @@ class Identity(Measure):
     def numbers(cls, sums, classes):
         identity, hota = (sums[name].sum(0).numpy() for name in ('identity', 'hota'))
         found = tracking_numbers(identity, hota=hota.reshape(4, -1))
-        return dict(switches=100*found['switches']/identity[2] if identity[2] else float('nan'), class_changes=found['class_changes'],
-                    frames_found=found['found'], hota=found['HOTA'], deta=found['DetA'], assa=found['AssA'])
+        switches = 100*found['switches']/float(identity[2]) if identity[2] else float('nan')
+        return dict(switches=switches, class_changes=found['class_changes'], frames_found=found['found'],
+                    hota=found['HOTA'], deta=found['DetA'], assa=found['AssA'])
 
 
 class MaskFlicker(Measure):

@@ -52,7 +52,7 @@ def flow_video(
 # %% ../../nbs/9_use/06_commands.ipynb #e8a10002
 # extra of settings.ini → modules
 EXTRAS = dict(use=('av', 'onnx', 'onnxscript', 'onnxruntime'),
-              notebooks=('papermill', 'nbformat', 'ipykernel', 'ipywidgets', 'anywidget', 'plotly', 'pandas', 'scipy', 'numba'))
+              notebooks=('papermill', 'nbformat', 'ipykernel', 'ipywidgets', 'anywidget', 'plotly', 'pandas', 'numba'))
 
 
 def missing_extra(
