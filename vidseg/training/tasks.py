@@ -20,12 +20,12 @@ from ..keyframes.models import create_keyframe_method
 from ..motion.flow import check_flow
 from ..networks.models import builder_of, create_model
 from ..networks.solo import levels_for
-from .following import Linked, walk_instances, walk_true_instances
+from .following import Linked, picture_instances, walk_instances, walk_true_instances
 from .instance_measures import INSTANCE_MEASURES
 from .instance_sampling import InstanceFrames
 from .instance_terms import InstanceStep
 from .measures import CLASS_MAP_MEASURES
-from .predictions import walk_class_maps, walk_labels
+from .predictions import picture_class_maps, walk_class_maps, walk_labels
 from .recipe import Recipe
 from .sampling import LabelledFrames, Triplets
 from .terms import TERMS, Step
@@ -40,6 +40,7 @@ class Task:
     network: Callable  # (recipe, classes, encoder weights, networks of a method) → `nn.Module`
     walk: Callable     # (network, clip, device, whether to mirror) → `Walk` …
     measures: dict     # name → `Measure`
+    picture: Callable  # (walk, one of its known frames) → pictures (H,W,3) uint8 of the truth and of what was predicted
     known: Callable = lambda clip: clip.labelled  # clip → the frames in which there is something to compare with
     fit: Callable = lambda network, recipe: None  # what a new network takes from the training data before the first step
 
@@ -134,10 +135,11 @@ def fit_levels(
     print(f'{recipe.name} s{recipe.seed}: grids {said}'.replace('–100000 px', ' px and more'))
 
 
-_OF_INSTANCES = dict(measures=INSTANCE_MEASURES, known=annotated, fit=fit_levels)
+_OF_CLASS_MAPS = dict(measures=CLASS_MAP_MEASURES, picture=picture_class_maps)
+_OF_INSTANCES = dict(measures=INSTANCE_MEASURES, picture=picture_instances, known=annotated, fit=fit_levels)
 TASKS = {
-    'class_maps': Task(class_map_samples, Step, class_map_network, walk_class_maps, CLASS_MAP_MEASURES),
-    'labels': Task(class_map_samples, Step, class_map_network, walk_labels, CLASS_MAP_MEASURES),  # measured like predictions
+    'class_maps': Task(class_map_samples, Step, class_map_network, walk_class_maps, **_OF_CLASS_MAPS),
+    'labels': Task(class_map_samples, Step, class_map_network, walk_labels, **_OF_CLASS_MAPS),  # measured like predictions
     'instances': Task(instance_samples, InstanceStep, instance_network, walk_instances, **_OF_INSTANCES),
     'true_instances': Task(instance_samples, InstanceStep, instance_network, walk_true_instances, **_OF_INSTANCES), # linked like those
 }
