@@ -70,8 +70,9 @@ def _networks(experiment, schemes, seed):
         yield f'{network.capitalize()}: {recipe.model}, {recipe.steps} steps of batch {recipe.batch_size}{half}, {start}.'
 
 
-def _keyframe_methods(experiment, recipes):
-    for recipe in [recipe for recipe in recipes if recipe.method][:1]:
+def _keyframe_methods(experiment, schemes, recipes):
+    def learns(scheme): return not isinstance(experiment.entry(scheme).get('built_of'), list)
+    for recipe in [recipe for scheme, recipe in zip(schemes, recipes) if recipe.method and learns(scheme)][:1]:
         networks = ', '.join(experiment.settings['keyframe_methods']['networks'])
         yield (f"Video-based methods: built of the networks {networks} above (the second: Accel's), then {recipe.steps} steps "
                f'with {recipe.flow} flow over at most {recipe.max_gap} frames; '
@@ -93,8 +94,10 @@ def _teachers(teachers, recipes):
 
 def _video(recipes):
     for recipe in [recipe for recipe in recipes if recipe.needs_video][:1]:
-        yield (f'Video terms look at {recipe.triplets} triplets a step, along {recipe.flow} flow: '
-               'schemes with MF at both neighbours of a frame, the others at one of them.')
+        if recipe.task == 'instances':
+            yield f'The temporal loss looks at {recipe.batch_size//2} pairs of frames a step, along {recipe.flow} flow; both are labelled.'
+        else: yield (f'Video terms look at {recipe.triplets} triplets a step, along {recipe.flow} flow: '
+                     'schemes with MF at both neighbours of a frame, the others at one of them.')
 
 
 def _pseudo_labels(experiment, recipes):
@@ -130,7 +133,7 @@ def reading_notes(
         *(['One replicate proves nothing: another may say the opposite.'] if len(seeds) == 1 else []),
         _heading(experiment, seeds, made),
         *_networks(experiment, list(dict.fromkeys([*schemes, *teachers])), first),
-        *_keyframe_methods(experiment, recipes),
+        *_keyframe_methods(experiment, schemes, recipes),
         *_weights(experiment, [*schemes, *teachers]),
         *_teachers(teachers, recipes),
         *_video(recipes),
