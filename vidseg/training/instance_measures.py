@@ -54,7 +54,7 @@ class TrackAP(Measure):
 class FrameAP(Measure):
     "AP of single frames, as pycocotools counts it; of every fourth annotated frame, since neighbours are alike."
     fed, found = 'video', ('frame_ap', 'frame_ap50')
-    metrics = dict(frame_ap=Metric('AP of frames', compared=True), frame_ap50=Metric('AP50 of frames', compared=True))
+    metrics = dict(frame_ap=Metric('AP of frames', compared=True), frame_ap50=Metric('AP50 of frames'))
     _KEPT = 0, 1, 3, 4         # columns of `detections`: category, score, what is matched and ignored, of all sizes
 
     def update(self, walk):
@@ -81,9 +81,9 @@ class Identity(Measure):
         switches=Metric('Identity switches', digits=2, better=-1, unit=', in 100 frames'),
         class_changes=Metric('Class changes', digits=2, better=-1, compared=True, unit=', in 100 frames'),
         frames_found=Metric('Frames found'),
-        hota=Metric('HOTA', compared=True),
+        hota=Metric('HOTA'),
         deta=Metric('DetA'),
-        assa=Metric('AssA', compared=True),
+        assa=Metric('AssA'),
     )
 
     def update(self, walk):

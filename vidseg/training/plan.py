@@ -135,7 +135,8 @@ class Jobs:
             networks = {self.experiment.entry(wanted.scheme)['network'] for wanted in group}
             methods = any('method' in self.experiment.entry(wanted.scheme) for wanted in group)
             tables = [name for name in self.experiment.tables if name != 'table_5']
-            words = 'Table V' if methods or not networks <= {'student', 'teacher'} else ', '.join(tables).replace('table_', 'Table ')
+            of_table_5 = 'table_5' in self.experiment.tables and (methods or not networks <= {'student', 'teacher'})
+            words = 'Table V' if of_table_5 else ', '.join(tables).replace('table_', 'Table ')
             spent[words] = spent.get(words, 0) + executed_seconds(root()/self._notebook(group))/60
         return spent
 
@@ -259,7 +260,7 @@ class Jobs:
         e = self.experiment
         seeds, first = f'seeds={_as_json(self.seeds)}', f'seed={self.seeds[0]}'
         reports = {name: ('table', f'table={name}', seeds) for name, table in e.tables.items() if self._can_compare(table)}
-        if e.claims and self._has(['baseline']): reports['claims'] = ('claims', seeds)
+        if any(self._has([scheme, *others]) for claim in e.claims for scheme, others in claim['pairs']): reports['claims'] = ('claims', seeds)
         if self._has(['baseline']): reports['figure_5'] = ('figure_5', first)
         if self._has(scheme for curve in e.smoothing['curves'].values() for scheme in curve.values()):
             reports['figure_smoothing'] = ('figure_smoothing', seeds)
