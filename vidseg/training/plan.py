@@ -260,7 +260,8 @@ class Jobs:
         e = self.experiment
         seeds, first = f'seeds={_as_json(self.seeds)}', f'seed={self.seeds[0]}'
         reports = {name: ('table', f'table={name}', seeds) for name, table in e.tables.items() if self._can_compare(table)}
-        if any(self._has([scheme, *others]) for claim in e.claims for scheme, others in claim['pairs']): reports['claims'] = ('claims', seeds)
+        compared = [[scheme, *others] for claim in e.claims for scheme, others in claim['pairs']]
+        if any(map(self._has, compared)): reports['claims'] = ('claims', seeds)
         if self._has(['baseline']): reports['figure_5'] = ('figure_5', first)
         if self._has(scheme for curve in e.smoothing['curves'].values() for scheme in curve.values()):
             reports['figure_smoothing'] = ('figure_smoothing', seeds)

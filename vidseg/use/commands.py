@@ -187,6 +187,17 @@ def _import(source, target, ignore, size, **how):
         print(f'{split:8}' + ', '.join(f'{count} {what}' for what, count in counts.items()))
 
 
+def _segmenter(run, device, batch_size, smooth):
+    "What segments a video: of a run on instances what follows them. Raises `ValueError` for instances that are to be smoothed."
+    from vidseg.training.runs import Run
+    from vidseg.use.export import load_segmenter
+    from vidseg.use.predict import InstanceSegmenter
+    of_instances = Path(run).suffix != '.onnx' and Run.find(run).state == 'there' and Run.find(run).recipe.task == 'instances'
+    if not of_instances: return load_segmenter(run, batch_size=batch_size, device=device, smooth=smooth)
+    if smooth: raise ValueError('instances are not smoothed along the flow: leave out --smooth')
+    return InstanceSegmenter.from_run(run, batch_size=batch_size, device=device)
+
+
 @_command('segment a video, frame by frame', _SOURCE,
           _argument('target', help='.mp4 or .webm: an overlay; a name without suffix: a folder of PNG files of class ids'),
           _argument('--run', required=True, help='a run folder (also relative to runs/), or an .onnx file'),
@@ -195,9 +206,8 @@ def _import(source, target, ignore, size, **how):
           _argument('--smooth', **_number('smooth', least=0, most=1), default=0,
                     help='weight of the previous frame along the flow, 0 to 1 (0: every frame by itself)'), _DEVICE, *_SAMPLED)
 def _segment(source, target, run, batch_size, smooth, device, **how):
-    from vidseg.use.export import load_segmenter
     from vidseg.use.predict import segment
-    done = segment(load_segmenter(run, batch_size=batch_size, device=device, smooth=smooth), source, target, **how)
+    done = segment(_segmenter(run, device, batch_size, smooth), source, target, **how)
     print(f"{target}: {done['frames']} frames in {done['seconds']:.1f} s, {done['real_time']:.2f}× real time")
 
 
