@@ -198,7 +198,7 @@ class Experiment(Profile):
         weights = {self.marks[mark]: factor*self.weights[mark] for mark in entry['marks'] if mark != PSEUDO}
         settings = self._recipe_settings(seed) | self._fold(entry['fold']).get('recipe', {})
         settings |= self._of_network(scheme, seed) | of_scheme
-        settings.setdefault('terms', {'cross_entropy': 1.} | weights)
+        settings['terms'] = settings.get('terms', {'cross_entropy': 1.}) | weights
         if any('both neighbours' in TERMS[term].needs for term in weights): settings['neighbours'] = entry.get('neighbours', 'both')
         if teacher: settings['teacher'] = inside(self.recipe(teacher, seed).folder)
         if PSEUDO in entry['marks']:

@@ -9,7 +9,7 @@ __all__ = ['Profile']
 from pathlib import Path
 
 from ..data.worlds import WORLDS, write_world
-from .entries import claim_pairs, own_clips, read_experiments, table_rows
+from .entries import claim_pairs, own_clips, own_entry, read_experiments, table_rows
 from .recipe import digest
 from ..workspace import one_maker, root
 
@@ -24,8 +24,8 @@ class Profile:
     ):
         content = read_experiments(file)
         self.own = None if data in content['data_sets'] else own_clips(data)   # a clip folder that has no entry
-        if data == 'own': raise ValueError("data 'own' stands for a clip folder of one's own: give its path")
-        self.profile, self.data, self.encoder_weights, self.file = profile, 'own' if self.own else data, encoder_weights, file
+        if data in ('own', 'own_instances'): raise ValueError(f"data '{data}' stands for a clip folder of one's own: give its path")
+        self.profile, self.data, self.encoder_weights, self.file = profile, own_entry(self.own) if self.own else data, encoder_weights, file
         self.settings = self._settings(content)
         self.about = content['data_sets'][self.data]
         self.marks = content['marks']

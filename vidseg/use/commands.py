@@ -199,7 +199,8 @@ def _segmenter(run, device, batch_size, smooth):
 
 
 @_command('segment a video, frame by frame', _SOURCE,
-          _argument('target', help='.mp4 or .webm: an overlay; a name without suffix: a folder of PNG files of class ids'),
+          _argument('target', help='.mp4 or .webm: an overlay; a name without suffix: a folder of PNG files of class ids, or of numbers '
+                                   'of tracks; .json: tracks as YouTube-VIS has them'),
           _argument('--run', required=True, help='a run folder (also relative to runs/), or an .onnx file'),
           _argument('--opacity', **_number('opacity', least=0, most=1), default=.5, help='of the colours over the frames, 0 to 1 (0.5)'),
           _argument('--batch-size', **_number('batch_size', int, least=1), default=4, help='frames at once (4)'),

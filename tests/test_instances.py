@@ -1,0 +1,150 @@
+"Instances of one's own, from a JSON file to a video with the numbers of tracks, by the commands that the README shows."
+import json
+import subprocess
+import sys
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from torch import nn
+
+from vidseg.data.images import read_image, write_image
+from vidseg.data.mask_codes import run_lengths
+from vidseg.data.video import write_video
+from vidseg.data.worlds import ActorWorld, write_world
+from vidseg.networks.solo import Instances
+from vidseg.training.recipe import Recipe
+from vidseg.training.runs import Run
+from vidseg.training.training import train
+from vidseg.use.commands import main
+from vidseg.use.predict import InstanceSegmenter, segment
+from vidseg.workspace import root
+
+KINDS = 'person', 'ball', 'car'
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    "A root of its own, with the experiments of this checkout."
+    (tmp_path/'nbs').symlink_to(root()/'nbs')
+    scripts = root()/'data_scripts'
+    monkeypatch.setenv('VIDSEG_ROOT', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return scripts
+
+
+def annotated_pictures(folder, clips=4, length=6):
+    "Frames of actors, with a COCO-style file of three classes."
+    images, annotations = [], []
+    for seed in range(clips):
+        play = ActorWorld(seed, size=(64, 96), length=length, kinds=KINDS)
+        for t in range(length):
+            name = f'clip{seed}/{t:05}.jpg'
+            (folder/f'clip{seed}').mkdir(parents=True, exist_ok=True)
+            write_image(folder/name, play.render(t))
+            images.append(dict(id=len(images) + 1, file_name=name, width=96, height=64, video_id=seed + 1, frame_id=t))
+            for track, kind in play.tracks.items():
+                mask = play.instances(t) == track
+                if not mask.any(): continue
+                annotations.append(dict(id=len(annotations) + 1, image_id=len(images), category_id=KINDS.index(kind) + 1, iscrowd=0,
+                                        track_id=100*seed + track, segmentation=run_lengths(mask)))
+    categories = [dict(id=n, name=kind) for n, kind in enumerate(KINDS, 1)]
+    (folder/'mine.json').write_text(json.dumps(dict(images=images, annotations=annotations, categories=categories)))
+
+
+def test_own_instances(place, tmp_path, capsys):
+    annotated_pictures(tmp_path/'pictures')
+    command = [sys.executable, place/'youtubevis.py', 'pictures/mine.json', 'data/mine', '--holdout', '2']
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    main(['train', '--data', 'data/mine', '--scheme', 'SOLOv2_video', '--profile', 'smoke'])
+    [run] = (tmp_path/'runs').iterdir()
+    assert Run(run).classes == ['background', *KINDS] and Run(run).recipe.terms == dict(solo=1., mask_temporal=.1)
+    capsys.readouterr()
+    main(['evaluate', '--run', run.name])
+    said = capsys.readouterr().out
+    assert all(f'{name}, %' in said for name in ('AP', 'AP50', 'AR10', 'AP of frames', 'HOTA')), said
+    write_video(tmp_path/'in.mp4', [ActorWorld(9, size=(64, 96), length=5).render(t) for t in range(5)], fps=15)
+    for target in ('ids', 'out.mp4', 'results.json'): main(['segment', 'in.mp4', target, '--run', run.name])
+    assert 'real time' in capsys.readouterr().out
+    assert len(list((tmp_path/'ids').iterdir())) == 5 and (tmp_path/'out.mp4').stat().st_size
+    assert json.loads((tmp_path/'results.json').read_text()) == [], 'after four steps nothing is sure enough'
+    refused = {
+        ('segment', 'in.mp4', 'x.mp4', '--run', run.name, '--smooth', '.5'): 'are not smoothed',
+        ('segment', 'in.mp4', 'x.json', '--run', 'nbs/explore/checkpoints/baseline'): 'only instances are written as JSON',
+        ('adapt', 'in.mp4', 'x.onnx', '--run', run.name): 'finds instances',
+        ('train', '--data', 'data/mine', '--scheme', 'TL', '--profile', 'smoke'): "'temporal'",
+    }
+    for command, why in refused.items():
+        with pytest.raises(SystemExit) as error: main([str(word) for word in command])
+        assert why in str(error.value) and '\n' not in str(error.value), (command, str(error.value))
+
+
+def test_the_same_weights_again_and_after_an_interruption(place, tmp_path):
+    write_world('data/play', 'train', clips=3, world='actors', length=6, size=(64, 96))
+    how = dict(data='data/play', model='solov2_mini', encoder_weights=None, batch_size=4, task='instances', optimizer='adamw', lr=.001,
+               terms={'solo': 1., 'mask_temporal': .1}, steps=5)
+    def weights(run): return Run(run).state_dict()
+    def same(a, b): return all(torch.equal(a[name], b[name]) for name in a)
+    once = weights(train(Recipe('once', **how), progress=False))
+    recipe = Recipe('twice', **how)
+    class Cut(Exception): pass
+    run, calls = Run.of(recipe), []
+    from vidseg.training.training import Training
+    learn = Training.learn
+    def learn_until(self, total):
+        if len(calls) == 3: raise Cut
+        calls.append(1)
+        learn(self, total)
+    Training.learn = learn_until
+    try:
+        with pytest.raises(Cut): train(recipe, checkpoint_every=2, progress=False)
+    finally: Training.learn = learn
+    assert len(run.checkpoints()) == 1
+    assert same(once, weights(train(recipe, checkpoint_every=2, progress=False)))
+    trunk = Recipe('branch', **how | dict(start=f'runs/{run.folder.name}', new_layers=['classes']))
+    changed = weights(train(trunk, progress=False))
+    assert not same(once, changed) and torch.equal(once['_extra_state'], changed['_extra_state']), 'the grids of the trunk'
+
+
+class Crowded(nn.Module):
+    "Sees twenty things in every frame, each a little farther to the right."
+    def __init__(self):
+        super().__init__()
+        self.t = 0
+
+    def instances(self, images):
+        found = []
+        for _ in images:
+            masks = torch.zeros(20, *images.shape[2:], dtype=torch.bool)
+            for n in range(20): masks[n, 4*(n % 10):4*(n % 10) + 3, (self.t//4 + 40*(n//10)) % 60:][:, :8] = True
+            found.append(Instances(masks, torch.arange(20) % 3, torch.linspace(.9, .5, 20)))
+            self.t += 1
+        return found
+
+
+def test_a_thousand_frames_in_flat_memory(tmp_path):
+    picture = np.full((40, 96, 3), 90, np.uint8)
+    write_video(tmp_path/'long.mp4', (picture for _ in range(1000)), fps=25)
+    finder = InstanceSegmenter(Crowded(), KINDS)
+    process, held = psutil.Process(), []
+    stream = finder.stream
+    def watched(*how):
+        for n, found in enumerate(stream(*how)):
+            if n % 100 == 99: held.append(process.memory_info().rss/2**20)
+            yield found
+    finder.stream = watched
+    done = segment(finder, tmp_path/'long.mp4', tmp_path/'overlay.mp4', progress=False)
+    print(f"{done['real_time']:.1f}× real time; MB after every 100 frames: {[round(mb) for mb in held]}")
+    assert done['frames'] == 1000 and len(finder.tracks) >= 10
+    assert held[-1] - held[1] < 40, 'nothing is kept of what is past'
+
+
+def test_numbers_of_tracks_are_written_whole(tmp_path):
+    finder = InstanceSegmenter(Crowded(), KINDS)
+    picture = np.full((40, 96, 3), 90, np.uint8)
+    write_video(tmp_path/'short.mp4', (picture for _ in range(4)), fps=25)
+    segment(finder, tmp_path/'short.mp4', tmp_path/'ids', progress=False)
+    ids = read_image(tmp_path/'ids'/'000003.png', color=False)
+    assert ids.dtype == np.uint16 and set(np.unique(ids)) - {0} == set(finder.tracks)
