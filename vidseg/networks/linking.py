@@ -56,13 +56,14 @@ class Linker:
         by_place:float=1.,
         same_class:float=10.,
         least:float=11.5,     # of the sum
-        gap:int=20,           # frames that a track may be hidden for; 0: neighbouring frames only, as in the paper
+        gap:int|None=20,      # frames that a track may be hidden for; 0: neighbouring frames only, as in the paper; None: any number
         birth:float=.1,       # score of an instance that may begin a track
         most:int=10,          # instances of a frame, the surest
     ):
         "Raises `ValueError` for a number out of range."
         self.weights = by_score, by_mask, by_place, same_class
-        self.least, self.gap, self.birth, self.most = least, number('gap', gap, int, least=0), birth, number('most', most, int, least=1)
+        self.gap, self.most = number('gap', gap, int, least=0, none=True), number('most', most, int, least=1)
+        self.least, self.birth = least, birth
         self.reset()
 
     def reset(self):
@@ -78,16 +79,24 @@ class Linker:
         same = found.labels.cpu()[:, None] == torch.tensor([track.label for track in alive])[None]
         return by_score*found.scores[:, None] + by_mask*iou + by_place*(1 - apart/diagonal) + same_class*same.to(iou.device)
 
+    def _alive(self):
+        "The next frame begins: the numbers of the tracks that may go on; of the others no mask is kept."
+        self.frame += 1
+        for track in self.tracks.values():
+            if self.gap is not None and self.frame - track.frame > self.gap + 1: track.mask = None
+        return [key for key, track in self.tracks.items() if track.mask is not None]
+
+    def _see(self, key, mask, place, label, score):
+        "A track, or the first of a new one, is seen in this frame."
+        self.tracks.setdefault(key, _Seen(mask, place, self.frame)).add(mask, place, self.frame, label, score)
+
     def step(self,
         found:Instances, # of the next frame, the surest first
     ) -> Tensor: # (N,) int64: the number of each one's track, from 1; 0 for what is left out
         "Link a frame's instances. Each track takes one instance at most, and each instance one track."
-        self.frame += 1
         ids = torch.zeros(len(found.scores), dtype=torch.long)
         some = Instances(found.masks[:self.most], found.labels[:self.most], found.scores[:self.most])
-        for track in self.tracks.values():
-            if self.frame - track.frame > self.gap + 1: track.mask = None
-        keys, places = [key for key, track in self.tracks.items() if track.mask is not None], _places(some.masks)
+        keys, places = self._alive(), _places(some.masks)
         if keys and len(some.scores):
             fit = self._fit(some, [self.tracks[key] for key in keys])
             while fit.max() >= self.least:
@@ -96,10 +105,8 @@ class Linker:
                 fit[n], fit[:, m] = -torch.inf, -torch.inf
         for n, (mask, label, score) in enumerate(zip(some.masks, some.labels.tolist(), some.scores.tolist())):
             if not ids[n] and score < self.birth: continue
-            if not ids[n]:
-                ids[n] = len(self.tracks) + 1
-                self.tracks[int(ids[n])] = _Seen(mask, places[n], self.frame)
-            self.tracks[int(ids[n])].add(mask, places[n], self.frame, label, score)
+            if not ids[n]: ids[n] = len(self.tracks) + 1
+            self._see(int(ids[n]), mask, places[n], label, score)
         return ids
 
     def classes(self) -> dict[int, int]: # number of a track → class

@@ -78,6 +78,7 @@ class Instances:
     masks: Tensor  # (N,H,W) bool
     labels: Tensor # (N,) int64 classes
     scores: Tensor # (N,) 0…1
+    embeddings: Tensor|None = None # (N,E) what each looks like, of a network that says so
 
 # %% ../../nbs/3_networks/09_solo.ipynb #solo0007
 class GridTargets(NamedTuple):
@@ -245,14 +246,16 @@ class SOLOv2(nn.Module):
             raise ValueError(f'images must be (B,3,H,W) floating point in 0..1, got {tuple(images.shape)} {images.dtype}')
         return F.pad((images - self.mean)/self.std, (0, -images.shape[3] % 32, 0, -images.shape[2] % 32))
 
-    def forward(self,
+    def maps(self,
         images:Tensor, # (B,3,H,W) RGB in 0..1, any H and W
-    ) -> SoloOutput: # of the padded images
-        "What every cell says, and the map that masks are made of."
+    ) -> list[Tensor]: # five (B,width,h,w), fine to coarse, of the padded images
+        "The pyramid: what everything that is said of the images is made of. Raises as `prepare`."
         maps = self.encoder(self.prepare(images))[-4:]
-        pyramid = list(self.pyramid({str(k): x for k, x in enumerate(maps)}).values())
-        coarse = pyramid[3].shape[2:]
-        levels = [_larger(pyramid[0], .5), *pyramid[1:4], _sized(pyramid[4], coarse)]
+        return list(self.pyramid({str(k): x for k, x in enumerate(maps)}).values())
+
+    def say(self, pyramid:list[Tensor]) -> SoloOutput:
+        "What every cell says, and the map that masks are made of; of a pyramid as from `maps`."
+        levels = [_larger(pyramid[0], .5), *pyramid[1:4], _sized(pyramid[4], pyramid[3].shape[2:])]
         scores, kernels = [], []
         for x, grid in zip(levels, self.grids):
             cells = _sized(with_coordinates(x), (grid, grid))
@@ -260,17 +263,28 @@ class SOLOv2(nn.Module):
             scores.append(self.classes(self.class_branch(cells[:, :-2])))
         return SoloOutput(scores, kernels, self.mask_feature(pyramid), self.ranges)
 
+    def forward(self, images:Tensor) -> SoloOutput: # of the padded images
+        "What is said of (B,3,H,W) images, RGB in 0..1, of any H and W. Raises as `prepare`."
+        return self.say(self.maps(images))
+
     @torch.no_grad()
     def instances(self,
-        images:Tensor,     # (B,3,H,W) RGB in 0..1
-        least:float=.05,   # score, after matrix NMS
-        most:int=100,      # instances of an image
-        candidate:float=.1, # sureness of a cell's class
+        images:Tensor, # (B,3,H,W) RGB in 0..1
+        **how,         # as for `found`
     ) -> list[Instances]: # one for each image
         "What is in every image. Raises as `prepare`."
-        said, size = self(images), images.shape[2:]
+        return self.found(self(images), images.shape[2:], **how)
+
+    def found(self,
+        said,                 # a `SoloOutput`
+        size:tuple[int, int], # (H, W) of the images
+        least:float=.05,      # score, after matrix NMS
+        most:int=100,         # instances of an image
+        candidate:float=.1,   # sureness of a cell's class
+    ) -> list[Instances]: # one for each image
+        "The instances that an output speaks of."
         return [self._instances([x[n] for x in said.scores], [x[n] for x in said.kernels], said.features[n], size, least, most, candidate)
-                for n in range(len(images))]
+                for n in range(len(said.features))]
 
     def _instances(self, scores, kernels, features, size, least, most, candidate):
         scores, labels, kernels, strides = candidates(scores, kernels, self.strides, candidate)
