@@ -3,7 +3,6 @@ import csv
 import math
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +23,7 @@ FROM_TRUNK = dict(data='data/play', start=f'runs/{TRUNK.folder.name}', batch_siz
 RIVALS = dict(
     track=replace(TRUNK, name='track', model='solov2_mini_track', terms={'solo': 1., 'track_head': 1.},
                   new_layers=('track_head', 'classes'), **FROM_TRUNK),
+    stem=replace(TRUNK, name='stem', model='stem_mini', terms={'stem': 1.}, new_layers=('clusters', 'semantics'), **FROM_TRUNK),
 )
 
 
@@ -61,11 +61,13 @@ def test_trains_and_is_measured(name):
     print(rows[-1], {metric: found[metric] for metric in ('ap', 'ar10', 'frame_ap', 'hota')})
 
 
-def test_what_is_found_is_linked():
-    "A class layer that is sure of everything: no more than ten of a frame are linked, and their tracks are what the task measures."
-    run = Run(train(RIVALS['track'], progress=False))
-    model, [clip, *_] = run.model().eval(), ClipFolder(Path(os.environ['VIDSEG_ROOT'])/'data'/'play').clips('val')
-    torch.nn.init.constant_(model.classes.bias, 1.)
+@pytest.mark.parametrize('name', RIVALS)
+def test_what_is_found_is_linked(name, root):
+    "Layers that are sure of everything: no more than ten of a frame are linked, and their tracks are what the task measures."
+    run = Run(train(RIVALS[name], progress=False))
+    model, [clip, *_] = run.model().eval(), ClipFolder(root/'data'/'play').clips('val')
+    if name == 'stem': model.foreground, model.how = 0., dict(seed=0.)
+    else: torch.nn.init.constant_(model.classes.bias, 1.)
     [walk] = TASKS['instances'].walk(model, clip)
     assert walk.pred and sum((track.areas > 0).sum() for track in walk.pred) <= 10*len(clip)
 

@@ -20,8 +20,9 @@ from ..losses.pairwise import pairwise_frame_loss
 from ..losses.single_frame import SingleFrameLoss
 from ..losses.temporal import temporal_loss
 from ..networks.solo import SOLOv2
+from ..networks.stem import StemSeg
 from ..networks.track_head import TrackedSOLOv2
-from .instance_terms import InstanceStep, mask_temporal, solo, track_head
+from .instance_terms import InstanceStep, mask_temporal, solo, stem, track_head
 from ..workspace import root
 
 # %% ../../nbs/7_training/02_terms.ipynb #ac52ba0c
@@ -183,6 +184,7 @@ TERMS = {
     'solo': Term(solo, (), InstanceStep, SOLOv2),
     'mask_temporal': Term(mask_temporal, ('video',), InstanceStep, SOLOv2),
     'track_head': Term(track_head, ('video',), InstanceStep, TrackedSOLOv2),
+    'stem': Term(stem, ('video',), InstanceStep, StemSeg),
 }
 
 
