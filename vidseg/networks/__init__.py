@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'create_model', 'for_inference', 'load_encoder', 'load_network', 'read_weights', 'SegNet', 'SegOutput',
-           'as_segnet', 'count_parameters', 'SOLOv2', 'SoloOutput', 'Instances', 'Linker']
+           'as_segnet', 'count_parameters', 'SOLOv2', 'SoloOutput', 'Instances', 'Linker', 'StemSeg', 'TrackedSOLOv2']
 
 # %% ../../nbs/3_networks/00_room.ipynb #2248bf64
 from .linking import Linker
 from .models import MODELS, create_model, for_inference, load_encoder, load_network, read_weights
 from .segnet import SegNet, SegOutput, count_parameters
 from .solo import Instances, SOLOv2, SoloOutput
+from .stem import StemSeg
+from .track_head import TrackedSOLOv2
 from .wrap import as_segnet
 
 _all_ = [
     'MODELS', 'create_model', 'for_inference', 'load_encoder', 'load_network', 'read_weights', 'SegNet', 'SegOutput',
     'as_segnet', 'count_parameters', 'SOLOv2', 'SoloOutput', 'Instances',
-    'Linker',
+    'Linker', 'StemSeg', 'TrackedSOLOv2',
 ]

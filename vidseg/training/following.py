@@ -128,9 +128,10 @@ class Linked(nn.Module):
         by_truth:bool=False,      # by the true tracks
         **options,                # of `Linker`, as gap=0
     ):
-        "Raises `ValueError` for more than one network, and for options that `Linker` does not have."
+        "Raises `ValueError` for more than one network, or one that links by itself, and for options that `Linker` does not have."
         super().__init__()
         if len(networks) != 1: raise ValueError(f'{len(networks)} networks; instances are those of one')
+        if not hasattr(networks[0], 'instances'): raise ValueError(f'{type(networks[0]).__name__} has no instances to be linked')
         self.networks, self.by_truth, self.options = nn.ModuleList(networks), by_truth, options
         try: Linker(**options)
         except TypeError as error: raise ValueError(f"the linking has no such option: {error}") from None
@@ -141,7 +142,7 @@ class Linked(nn.Module):
 
 
 def walk_instances(
-    model:nn.Module,     # with `instances`, in evaluation mode
+    model:nn.Module,     # with `instances` or `follow`, in evaluation mode
     clip:Clip,
     device='cpu',
     mirrored:bool=False, # of no use

@@ -79,6 +79,9 @@ def class_map_samples(
     return samples
 
 
+def _finds_instances(network): return hasattr(network, 'instances') or hasattr(network, 'follow')
+
+
 def class_map_network(
     recipe:Recipe,
     classes:int,
@@ -87,7 +90,7 @@ def class_map_network(
 ) -> nn.Module:
     "The network of a recipe. Raises `ValueError` for one that finds instances."
     networks = networks or [create_model(name, classes, None if recipe.method else encoder_weights) for name in recipe.model.split('+')]
-    if any(hasattr(network, 'instances') for network in networks):
+    if any(map(_finds_instances, networks)):
         raise ValueError(f"recipe '{recipe.name}': {recipe.model} finds instances: its task is 'instances', not '{recipe.task}'")
     return create_keyframe_method(recipe.method, networks, **recipe.method_options) if recipe.method else networks[0]
 
@@ -111,22 +114,23 @@ def instance_network(
     classes:int,                        # with the background, class 0
     encoder_weights:str|Path|None=None, # as for `create_model`
     networks:list[nn.Module]|None=None, # whose instances are linked in another way, trained; None: new ones
-) -> nn.Module: # with `instances`
+) -> nn.Module: # with `instances` or `follow`
     "The network of a recipe. Raises `ValueError` for one that finds no instances, and for an unknown method."
     if recipe.method not in (None, 'linked'):
         raise ValueError(f"recipe '{recipe.name}': method '{recipe.method}' is none of instances; known is linked")
     weights = None if recipe.method else encoder_weights
     networks = networks or [create_model(name, classes - 1, weights) for name in recipe.model.split('+')]
-    if not all(hasattr(network, 'instances') for network in networks):
+    if not all(map(_finds_instances, networks)):
         raise ValueError(f"recipe '{recipe.name}': {recipe.model} finds no instances; task '{recipe.task}' needs one as solov2_mini")
     return Linked(networks, **recipe.method_options) if recipe.method else networks[0]
 
 
 def fit_levels(
-    network:nn.Module, # with `set_levels`; changed in place
+    network:nn.Module, # changed in place, where it has grids: `set_levels`
     recipe:Recipe,
 ):
     "Choose a network's grids, and the sizes that each is for, from the instances that it is to learn; they are printed."
+    if not hasattr(network, 'set_levels'): return
     clips = ClipFolder(root()/recipe.data).clips(recipe.split)
     middle = (recipe.scale[0]*recipe.scale[1])**.5
     grids, ranges = levels_for(middle*object_sizes(clips), recipe.crop or clips[0].size, len(network.grids))
@@ -166,10 +170,14 @@ def _check_method(recipe):
 
 
 def _check_terms(recipe):
-    "Raises `ValueError` for a loss term of another task."
+    "Raises `ValueError` for a loss term of another task, or one that a network cannot learn."
     own = [name for name, term in TERMS.items() if term.sees is task_of(recipe).step]
     if others := [name for name in recipe.terms if name not in own]:
         raise ValueError(f"recipe '{recipe.name}': loss term '{others[0]}' is not one of task '{recipe.task}', which has {', '.join(own)}")
+    with torch.device('meta'): networks = [create_model(name, 2) for name in recipe.model.split('+')]
+    for name in recipe.terms:
+        if all(isinstance(network, TERMS[name].teaches) for network in networks): continue
+        raise ValueError(f"recipe '{recipe.name}': loss term '{name}' is for a {TERMS[name].teaches.__name__}, which {recipe.model} is not")
 
 
 def check_recipe(

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.clips import ClipFolder
 from ..losses.multi_frame import MultiFrameLoss
 from ..losses.pairwise import pairwise_frame_loss
 from ..losses.single_frame import SingleFrameLoss
 from ..losses.temporal import temporal_loss
-from .instance_terms import InstanceStep, mask_temporal, solo
+from ..networks.solo import SOLOv2
+from ..networks.stem import StemSeg
+from ..networks.track_head import TrackedSOLOv2
+from .instance_terms import InstanceStep, mask_temporal, solo, stem, track_head
 from ..workspace import root
 
 # %% ../../nbs/7_training/02_terms.ipynb #ac52ba0c
@@ -160,6 +163,7 @@ class Term:
     loss: Callable     # `Step` → scalar, or scalars by name, to be added; where the term learns itself, a module class made of a recipe
     needs: tuple = ()  # of `NEEDS`. A term that needs a teacher and no video looks at the labelled frames
     sees: type = Step  # what it is a function of
+    teaches: type = nn.Module # the networks that can learn it
 
     def __post_init__(self):
         if unknown := [need for need in self.needs if need not in NEEDS]:
@@ -177,8 +181,10 @@ TERMS = {
     'multi_frame': Term(MultiFrame, ('video', 'teacher', 'both neighbours')),
     'single_frame': Term(SingleFrame, ('teacher',)),
     'decision': Term(decision, ('video',)),
-    'solo': Term(solo, (), InstanceStep),
-    'mask_temporal': Term(mask_temporal, ('video',), InstanceStep),
+    'solo': Term(solo, (), InstanceStep, SOLOv2),
+    'mask_temporal': Term(mask_temporal, ('video',), InstanceStep, SOLOv2),
+    'track_head': Term(track_head, ('video',), InstanceStep, TrackedSOLOv2),
+    'stem': Term(stem, ('video',), InstanceStep, StemSeg),
 }
 
 
