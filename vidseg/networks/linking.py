@@ -54,10 +54,10 @@ class Linker:
         by_score:float=1.,
         by_mask:float=2.,     # overlap with the track's last mask
         by_place:float=1.,
-        same_class:float=10.,
-        least:float=11.5,     # of the sum
+        same_class:float=1.,
+        least:float=2.2,      # of the sum
         gap:int|None=20,      # frames that a track may be hidden for; 0: neighbouring frames only, as in the paper; None: any number
-        birth:float=.1,       # score of an instance that may begin a track
+        birth:float=.3,       # score of an instance that may begin a track
         most:int=10,          # instances of a frame, the surest
     ):
         "Raises `ValueError` for a number out of range."
