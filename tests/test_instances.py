@@ -53,6 +53,19 @@ def annotated_pictures(folder, clips=4, length=6):
     (folder/'mine.json').write_text(json.dumps(dict(images=images, annotations=annotations, categories=categories)))
 
 
+def check_refusals(run):
+    "What cannot be, with a run of instances: each in a line."
+    refused = {
+        ('segment', 'in.mp4', 'x.mp4', '--run', run, '--smooth', '.5'): 'are not smoothed',
+        ('segment', 'in.mp4', 'x.json', '--run', 'nbs/explore/checkpoints/baseline'): 'only instances are written as JSON',
+        ('adapt', 'in.mp4', 'x.onnx', '--run', run): 'finds instances',
+        ('train', '--data', 'data/mine', '--scheme', 'TL', '--profile', 'smoke'): "'temporal'",
+    }
+    for command, why in refused.items():
+        with pytest.raises(SystemExit) as error: main([str(word) for word in command])
+        assert why in str(error.value) and '\n' not in str(error.value), (command, str(error.value))
+
+
 def test_own_instances(place, tmp_path, capsys):
     annotated_pictures(tmp_path/'pictures')
     command = [sys.executable, place/'youtubevis.py', 'pictures/mine.json', 'data/mine', '--holdout', '2']
@@ -70,15 +83,7 @@ def test_own_instances(place, tmp_path, capsys):
     assert 'real time' in capsys.readouterr().out
     assert len(list((tmp_path/'ids').iterdir())) == 5 and (tmp_path/'out.mp4').stat().st_size
     assert json.loads((tmp_path/'results.json').read_text()) == [], 'after four steps nothing is sure enough'
-    refused = {
-        ('segment', 'in.mp4', 'x.mp4', '--run', run.name, '--smooth', '.5'): 'are not smoothed',
-        ('segment', 'in.mp4', 'x.json', '--run', 'nbs/explore/checkpoints/baseline'): 'only instances are written as JSON',
-        ('adapt', 'in.mp4', 'x.onnx', '--run', run.name): 'finds instances',
-        ('train', '--data', 'data/mine', '--scheme', 'TL', '--profile', 'smoke'): "'temporal'",
-    }
-    for command, why in refused.items():
-        with pytest.raises(SystemExit) as error: main([str(word) for word in command])
-        assert why in str(error.value) and '\n' not in str(error.value), (command, str(error.value))
+    check_refusals(run.name)
 
 
 def test_the_same_weights_again_and_after_an_interruption(place, tmp_path):

@@ -62,6 +62,9 @@ def _one_by_one(frames):
         yield np.repeat(frame.reshape(*frame.shape[:2], 1), 3, 2) if grey else frame
 
 
+def _finds_instances(model): return hasattr(model, 'instances') or hasattr(model, 'follow')
+
+
 class Segmenter:
     "A network with the names and colours of its classes: frames or a video file in, class ids, probabilities or an overlay out."
     def __init__(self,
@@ -89,7 +92,7 @@ class Segmenter:
         "The network of a finished run. Raises `FileNotFoundError` where there is none, `ValueError` where it is broken."
         run = Run.find(run)
         model = run.model()
-        if hasattr(model, 'instances'): raise ValueError(f'run {run.name} finds instances; this needs one that gives every pixel a class')
+        if _finds_instances(model): raise ValueError(f'run {run.name} finds instances; this needs one that gives every pixel a class')
         return cls(model, run.classes, run.colors, **options)
 
     @torch.inference_mode()
@@ -157,13 +160,13 @@ _HUES = 64   # colours of tracks: number 65 has that of number 1
 class InstanceSegmenter:
     "A network that finds instances, with the names of their classes: frames or a video file in, numbers of tracks out."
     def __init__(self,
-        model:nn.Module,        # with `instances`, as `SOLOv2`
+        model:nn.Module,        # with `instances`, as `SOLOv2`, or a `follow` of its own, as `StemSeg`
         classes:Sequence[str],  # of things, without the background
         device:str|None=None,   # as for `pick_device`
         batch_size:int=4,       # frames at once
     ):
         "Raises `ValueError` for a network that finds no instances, a device or a batch size that cannot be."
-        if not hasattr(model, 'instances'): raise ValueError(f'{type(model).__name__} finds no instances')
+        if not _finds_instances(model): raise ValueError(f'{type(model).__name__} finds no instances')
         self.classes, self.device, self.batch_size = list(classes), pick_device(device), number('batch_size', batch_size, int, least=1)
         self.model, self.colors, self.tracks = model.to(self.device).eval(), distinct_colors(_HUES), {}
 
