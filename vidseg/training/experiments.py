@@ -153,14 +153,19 @@ class Experiment(Profile):
 
     def pretraining(self, network:str, seed:int=0) -> Wanted:
         "The run that a network starts from: its encoder, or all of it where the profile has a `trunk`; one for each replicate."
+        network = self._trunk_of(network)
         return Wanted('baseline' if network == 'student' else f'baseline@{network}', seed, pretraining=True)
+
+    def _trunk_of(self, network):
+        "The network whose trunk a network branches from: its own, or another's that it shares encoder and pyramid with."
+        return self.networks[network].get('trunk_of', network)
 
     # Recipes
 
     def pretraining_recipe(self, scheme:str, seed:int=0) -> Recipe|None:
         """The recipe of what the network of a scheme starts from: a pretraining, of which it takes the encoder, or a trunk, from which it
         branches with all weights. None where it starts from ImageNet, from a file, or from nothing."""
-        changes = dict(self.networks[self.entry(scheme)['network']])
+        changes = dict(self.networks[self._trunk_of(self.entry(scheme)['network'])])
         special, trunk = changes.pop('pretrain', {}), changes.pop('trunk', None)
         if trunk is None and 'pretrain' not in self.settings: return None
         changes.pop('branch', None)
@@ -216,7 +221,7 @@ class Experiment(Profile):
         learns = not isinstance(entry.get('built_of'), list)               # what is built as it is has no settings to learn with
         changes = (self.settings['keyframe_methods'] if learns else {}) if parts else self.networks[network]
         branch = changes.get('branch', {})
-        changes = {name: value for name, value in changes.items() if name not in ('networks', 'pretrain', 'trunk', 'branch')}
+        changes = {name: value for name, value in changes.items() if name not in ('networks', 'pretrain', 'trunk', 'trunk_of', 'branch')}
         if parts:
             folders = [inside(part.folder) for part in parts]
             return changes | dict(model='+'.join(part.model for part in parts), networks=folders, encoder_weights=None)
