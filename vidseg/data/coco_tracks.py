@@ -290,7 +290,7 @@ def youtube_vis_results(
     for n, (masks, category, score) in enumerate(tracks):
         masks = np.asarray(masks)
         if size and masks.dtype == np.uint8 and masks.shape[1:] == (-(-size[0]*size[1]//8),):
-            masks = np.unpackbits(masks, axis=1, count=size[0]*size[1]).reshape(-1, *size).astype(bool)
+            masks = np.unpackbits(masks, axis=1, count=size[0]*size[1]).reshape(-1, *size[::-1]).swapaxes(1, 2).astype(bool)
         if masks.ndim != 3 or masks.dtype != bool: raise ValueError(f'video {video_id}: masks of track {n} are {masks.dtype} {masks.shape}')
         codes = [run_lengths(mask, compressed=True) if mask.any() else None for mask in masks]
         if any(codes): results.append(dict(video_id=video_id, category_id=int(category), score=float(score), segmentations=codes))

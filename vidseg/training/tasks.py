@@ -40,7 +40,7 @@ class Task:
     network: Callable  # (recipe, classes, encoder weights, networks of a method) → `nn.Module`
     walk: Callable     # (network, clip, device, whether to mirror) → `Walk` …
     measures: dict     # name → `Measure`
-    picture: Callable  # (walk, one of its known frames) → pictures (H,W,3) uint8 of the truth and of what was predicted
+    picture: Callable = picture_class_maps # (walk, one of its known frames) → pictures (H,W,3) uint8 of the truth and of what was predicted
     known: Callable = lambda clip: clip.labelled  # clip → the frames in which there is something to compare with
     fit: Callable = lambda network, recipe: None  # what a new network takes from the training data before the first step
 
