@@ -16,7 +16,7 @@ from vidseg.data.worlds import ActorWorld, write_world
 from vidseg.networks.solo import Instances
 from vidseg.training.recipe import Recipe
 from vidseg.training.runs import Run
-from vidseg.training.training import train
+from vidseg.training.training import Training, train
 from vidseg.use.commands import main
 from vidseg.use.predict import InstanceSegmenter, segment
 from vidseg.workspace import root
@@ -86,7 +86,7 @@ def test_own_instances(place, tmp_path, capsys):
     check_refusals(run.name)
 
 
-def test_the_same_weights_again_and_after_an_interruption(place, tmp_path):
+def test_the_same_weights_again_and_after_an_interruption(place, monkeypatch):
     write_world('data/play', 'train', clips=3, world='actors', length=6, size=(64, 96))
     how = dict(data='data/play', model='solov2_mini', encoder_weights=None, batch_size=4, task='instances', optimizer='adamw', lr=.001,
                terms={'solo': 1., 'mask_temporal': .1}, steps=5)
@@ -96,16 +96,14 @@ def test_the_same_weights_again_and_after_an_interruption(place, tmp_path):
     recipe = Recipe('twice', **how)
     class Cut(Exception): pass
     run, calls = Run.of(recipe), []
-    from vidseg.training.training import Training
     learn = Training.learn
     def learn_until(self, total):
         if len(calls) == 3: raise Cut
         calls.append(1)
         learn(self, total)
-    Training.learn = learn_until
-    try:
-        with pytest.raises(Cut): train(recipe, checkpoint_every=2, progress=False)
-    finally: Training.learn = learn
+    monkeypatch.setattr(Training, 'learn', learn_until)
+    with pytest.raises(Cut): train(recipe, checkpoint_every=2, progress=False)
+    monkeypatch.setattr(Training, 'learn', learn)
     assert len(run.checkpoints()) == 1
     assert same(once, weights(train(recipe, checkpoint_every=2, progress=False)))
     trunk = Recipe('branch', **how | dict(start=f'runs/{run.folder.name}', new_layers=['classes']))

@@ -212,7 +212,8 @@ def claims(
     runs, levels, rows = _claimed(experiment, seeds), primary(experiment, seeds), []
     paper = paper_numbers(experiment).reset_index().assign(seed=0)
     for claim in experiment.claims:
-        own = _test(experiment, paper, claim, _name(claim))
+        theirs = claim | dict(pairs=[(claim['scheme'], [claim['theirs']])]) if 'theirs' in claim else claim
+        own = _test(experiment, paper, theirs, _name(claim))
         for k, name in enumerate(_tested_by(experiment, claim)):
             row = _row(claim, name, k == 0) | dict(family='primary' if _key(claim, name) in levels else 'secondary')
             row |= _result(experiment, runs, claim, name, levels)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..data.clips import Clip
-from ..data.tracks import annotated, things
+from ..data.tracks import annotated, known_ids, track_labels
 from ..motion.flow import clip_flow
 from ..settings import number, one_of
 from .sampling import LabelledFrames
@@ -45,10 +45,9 @@ class InstanceFrames(LabelledFrames):
 
     def _maps(self, clip, i, geometry):
         "Frame, numbers of tracks, labels."
-        ids, of_things = clip.instances(i), things(clip.folder)
-        label = np.zeros(max(clip.tracks, default=0) + 1, np.uint8)
-        for track, name in clip.tracks.items(): label[track] = of_things.index(name)
-        return geometry.frame(clip.frame(i)), geometry.ids(ids), geometry.ids(label[ids])
+        ids = known_ids(clip, i)
+        labels = track_labels(clip).clip(0)[ids].astype(np.uint8)
+        return geometry.frame(clip.frame(i)), geometry.ids(ids), geometry.ids(labels)
 
     def __getitem__(self, k:int) -> dict:
         clip, i, rng, geometry = self.draw(k)

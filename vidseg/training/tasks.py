@@ -18,6 +18,7 @@ from ..data.clips import Clip, ClipFolder
 from ..data.tracks import annotated, object_sizes
 from ..keyframes.models import create_keyframe_method
 from ..motion.flow import check_flow
+from ..networks.linking import finds_instances
 from ..networks.models import builder_of, create_model
 from ..networks.solo import levels_for
 from .following import Linked, picture_instances, walk_instances, walk_true_instances
@@ -79,8 +80,6 @@ def class_map_samples(
     return samples
 
 
-def _finds_instances(network): return hasattr(network, 'instances') or hasattr(network, 'follow')
-
 
 def class_map_network(
     recipe:Recipe,
@@ -90,7 +89,7 @@ def class_map_network(
 ) -> nn.Module:
     "The network of a recipe. Raises `ValueError` for one that finds instances."
     networks = networks or [create_model(name, classes, None if recipe.method else encoder_weights) for name in recipe.model.split('+')]
-    if any(map(_finds_instances, networks)):
+    if any(map(finds_instances, networks)):
         raise ValueError(f"recipe '{recipe.name}': {recipe.model} finds instances: its task is 'instances', not '{recipe.task}'")
     return create_keyframe_method(recipe.method, networks, **recipe.method_options) if recipe.method else networks[0]
 
@@ -120,7 +119,7 @@ def instance_network(
         raise ValueError(f"recipe '{recipe.name}': method '{recipe.method}' is none of instances; known is linked")
     weights = None if recipe.method else encoder_weights
     networks = networks or [create_model(name, classes - 1, weights) for name in recipe.model.split('+')]
-    if not all(map(_finds_instances, networks)):
+    if not all(map(finds_instances, networks)):
         raise ValueError(f"recipe '{recipe.name}': {recipe.model} finds no instances; task '{recipe.task}' needs one as solov2_mini")
     return Linked(networks, **recipe.method_options) if recipe.method else networks[0]
 

@@ -192,7 +192,8 @@ def _segmenter(run, device, batch_size, smooth):
     from vidseg.training.runs import Run
     from vidseg.use.export import load_segmenter
     from vidseg.use.predict import InstanceSegmenter
-    of_instances = Path(run).suffix != '.onnx' and Run.find(run).state == 'there' and Run.find(run).recipe.task == 'instances'
+    found = None if Path(run).suffix == '.onnx' else Run.find(run)
+    of_instances = found and found.state == 'there' and found.recipe.task == 'instances'
     if not of_instances: return load_segmenter(run, batch_size=batch_size, device=device, smooth=smooth)
     if smooth: raise ValueError('instances are not smoothed along the flow: leave out --smooth')
     return InstanceSegmenter.from_run(run, batch_size=batch_size, device=device)

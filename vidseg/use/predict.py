@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..networks.batches import batch_by_batch, class_ids
-from ..networks.linking import follow
+from ..networks.linking import finds_instances, follow
 from ..networks.wrap import as_segnet
 from ..data.mask_codes import run_lengths
 from ..data.pictures import distinct_colors, overlay
@@ -62,7 +62,12 @@ def _one_by_one(frames):
         yield np.repeat(frame.reshape(*frame.shape[:2], 1), 3, 2) if grey else frame
 
 
-def _finds_instances(model): return hasattr(model, 'instances') or hasattr(model, 'follow')
+
+def _frames_of(source, fps, max_frames):
+    "Frames (H,W,3) one by one, of a video file, a folder of images, or frames. Raises as `video_frames`."
+    fps, max_frames = sampled(fps, max_frames)
+    if isinstance(source, (str, Path)): return video_frames(source, fps, max_frames=max_frames)
+    return itertools.islice(_one_by_one(source), max_frames)
 
 
 class Segmenter:
@@ -92,7 +97,7 @@ class Segmenter:
         "The network of a finished run. Raises `FileNotFoundError` where there is none, `ValueError` where it is broken."
         run = Run.find(run)
         model = run.model()
-        if _finds_instances(model): raise ValueError(f'run {run.name} finds instances; this needs one that gives every pixel a class')
+        if finds_instances(model): raise ValueError(f'run {run.name} finds instances; this needs one that gives every pixel a class')
         return cls(model, run.classes, run.colors, **options)
 
     @torch.inference_mode()
@@ -136,10 +141,7 @@ class Segmenter:
         max_frames:int|None=None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]: # (frame (H,W,3), class ids (H,W) uint8)
         "One frame after the other with its classes; holds a batch in memory. Raises as `video_frames` and `logits`."
-        fps, max_frames = sampled(fps, max_frames)
-        on_disk = isinstance(source, (str, Path))
-        if not on_disk: source = _one_by_one(source)
-        scores = self._scores(video_frames(source, fps, max_frames=max_frames) if on_disk else itertools.islice(source, max_frames))
+        scores = self._scores(_frames_of(source, fps, max_frames))
         while True:
             with torch.inference_mode(): found = next(scores, None)
             if found is None: return
@@ -166,7 +168,7 @@ class InstanceSegmenter:
         batch_size:int=4,       # frames at once
     ):
         "Raises `ValueError` for a network that finds no instances, a device or a batch size that cannot be."
-        if not _finds_instances(model): raise ValueError(f'{type(model).__name__} finds no instances')
+        if not finds_instances(model): raise ValueError(f'{type(model).__name__} finds no instances')
         self.classes, self.device, self.batch_size = list(classes), pick_device(device), number('batch_size', batch_size, int, least=1)
         self.model, self.colors, self.tracks = model.to(self.device).eval(), distinct_colors(_HUES), {}
 
@@ -186,10 +188,8 @@ class InstanceSegmenter:
         max_frames:int|None=None,
     ) -> Iterator[tuple]: # (frame, its `Instances`, the (N,) numbers of their tracks, 0 for what is left out)
         "One frame after the other with its instances; `tracks` says of every number its class, score and frames so far."
-        fps, max_frames = sampled(fps, max_frames)
-        on_disk, self.tracks, said = isinstance(source, (str, Path)), {}, {}
-        frames = video_frames(source, fps, max_frames=max_frames) if on_disk else itertools.islice(_one_by_one(source), max_frames)
-        frames, shown = itertools.tee(frames)
+        self.tracks, said = {}, {}
+        frames, shown = itertools.tee(_frames_of(source, fps, max_frames))
         found = follow(self.model, frames, device=self.device, batch_size=self.batch_size)
         for frame, (some, ids) in zip(shown, found):
             for track, label, score in zip(ids.tolist(), some.labels.tolist(), some.scores.tolist()):
@@ -227,7 +227,7 @@ class InstanceSegmenter:
 
 
 def _as_results(segmenter, followed):
-    "(N) results as YouTube-VIS has them, and how many frames there were: the masks as run lengths, which are small."
+    "A list of results as YouTube-VIS has them, one a track; until the end masks are kept as run lengths, which are small."
     codes, count = {}, 0
     for count, (_, some, ids) in enumerate(followed, 1):
         for mask, track in zip(some.masks.cpu().numpy(), ids.tolist()):
@@ -256,9 +256,8 @@ def segment(
     target, opacity = Path(target), number('opacity', opacity, least=0, most=1)
     as_json = target.suffix == '.json'
     if as_json and not isinstance(segmenter, InstanceSegmenter): raise ValueError(f'{target}: only instances are written as JSON')
-    if as_json: pass
-    elif target.suffix: check_video_target(target, source)
-    elif target.exists(): raise FileExistsError(f'{target} is already there')
+    if target.suffix and not as_json: check_video_target(target, source)
+    if not target.suffix and target.exists(): raise FileExistsError(f'{target} is already there')
     video = Video(source, fps, max_frames=max_frames, damaged=damaged)
     frames, times = itertools.tee(video.timed())
     started, done = time.perf_counter(), 0
