@@ -56,7 +56,7 @@ class RoadShare(Measure):
         return dict(road=100*road/pixels)
 '''),
     task=('training/tasks.py', 'TASKS = {\n',
-          "    'depth': Task(depth_samples, DepthStep.of, class_map_network, walk_depth, dict(error=DepthError)),\n", '''
+          "    'depth': Task(depth_samples, DepthStep, class_map_network, walk_depth, dict(error=DepthError)),\n", '''
 import torch
 from torch.utils.data import Dataset
 from ..data.street import StreetWorld

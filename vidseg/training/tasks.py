@@ -170,7 +170,7 @@ def _check_method(recipe):
 
 def _check_terms(recipe):
     "Raises `ValueError` for a loss term of another task, or one that a network cannot learn."
-    own = [name for name, term in TERMS.items() if term.sees is task_of(recipe).step]
+    own = [name for name, term in TERMS.items() if issubclass(task_of(recipe).step, term.sees)]
     if others := [name for name in recipe.terms if name not in own]:
         raise ValueError(f"recipe '{recipe.name}': loss term '{others[0]}' is not one of task '{recipe.task}', which has {', '.join(own)}")
     with torch.device('meta'): networks = [create_model(name, 2) for name in recipe.model.split('+')]

@@ -162,7 +162,7 @@ class Term:
     "A loss term, and what it needs to be computed."
     loss: Callable     # `Step` → scalar, or scalars by name, to be added; where the term learns itself, a module class made of a recipe
     needs: tuple = ()  # of `NEEDS`. A term that needs a teacher and no video looks at the labelled frames
-    sees: type = Step  # what it is a function of
+    sees: type = Step  # what it is a function of; of a task with a kind of step of its own, that one or what it is made from
     teaches: type = nn.Module # the networks that can learn it
 
     def __post_init__(self):

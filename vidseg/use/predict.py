@@ -237,6 +237,14 @@ def _as_results(segmenter, followed):
             for track, of_track in codes.items()]
 
 # %% ../../nbs/9_use/01_predict.ipynb #b21ead7a
+def _check_target(segmenter, source, target):
+    "Raises as `segment` for a target that cannot be, before anything is computed."
+    if target.suffix == '.json':
+        if not isinstance(segmenter, InstanceSegmenter): raise ValueError(f'{target}: only instances are written as JSON')
+    elif target.suffix: check_video_target(target, source)
+    elif target.exists(): raise FileExistsError(f'{target} is already there')
+
+
 def segment(
     segmenter:Segmenter|InstanceSegmenter,
     source:str|Path,       # a video file or a folder of images
@@ -255,9 +263,7 @@ def segment(
     from tqdm import tqdm
     target, opacity = Path(target), number('opacity', opacity, least=0, most=1)
     as_json = target.suffix == '.json'
-    if as_json and not isinstance(segmenter, InstanceSegmenter): raise ValueError(f'{target}: only instances are written as JSON')
-    if target.suffix and not as_json: check_video_target(target, source)
-    if not target.suffix and target.exists(): raise FileExistsError(f'{target} is already there')
+    _check_target(segmenter, source, target)
     video = Video(source, fps, max_frames=max_frames, damaged=damaged)
     frames, times = itertools.tee(video.timed())
     started, done = time.perf_counter(), 0
