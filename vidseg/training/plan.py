@@ -288,8 +288,8 @@ class Jobs:
         return bool(schemes) and all(scheme in e.needed() and is_there(scheme) for scheme in schemes)
 
     def _can_compare(self, table):
-        "Whether a table will have two rows at least; those of a ledger that is being filled may have fewer."
-        return bool(self.runs) or sum(self._has([row['scheme']]) for row in table['rows']) > 1
+        "Whether a table will compare anything: of a ledger that is being filled, whether a row and what it is compared with are there."
+        return bool(self.runs) or any(self._has([row['scheme'], row['against']]) for row in table['rows'] if row['against'])
 
     def _paper(self, name):
         "The paper's own numbers that a table shows."
