@@ -18,7 +18,8 @@ from .terms import TERMS
 from ..workspace import root
 
 # %% ../../nbs/7_training/17_experiments.ipynb #exper008
-_NOT_OF_A_RECIPE = 'marks', 'factor', 'network', 'fold', 'teacher', 'baseline', 'built_of' # what a scheme says besides fields of its recipe
+# what a scheme says besides fields of its recipe
+_NOT_OF_A_RECIPE = 'marks', 'factor', 'network', 'fold', 'teacher', 'baseline', 'built_of', 'trained_on'
 
 
 class Experiment(Profile):
@@ -209,9 +210,16 @@ class Experiment(Profile):
         if PSEUDO in entry['marks']:
             settings |= dict(pseudo=self.pseudo(seed, teacher), pseudo_share=self.settings['pseudo'].get('share', .5))
         settings['split'] = self.split(settings.get('split', 'train'), seed)
+        if 'trained_on' in entry: settings |= self._trained_on(entry['trained_on'], seed)
         if 'method' in entry: settings['video'] = None
         recipe = Recipe.of(**settings | dict(name=scheme, data=self.folder(seed), seed=seed))
         return recipe if recipe.needs_video else replace(recipe, video=None)
+
+    def _trained_on(self, where, seed):
+        "The network of another data set's scheme, of the same replicate, with all its weights; it is not made here."
+        data, _, scheme = where.partition('/')
+        other = Experiment(self.profile, data, file=self.file).recipe(scheme, seed)
+        return dict(model=other.model, start=inside(other.folder), encoder_weights=None)
 
     def _of_network(self, scheme, seed):
         "What a scheme's network, or those that its keyframe method is built of, say of the recipe."

@@ -140,11 +140,13 @@ class Profile:
         with one_maker(folder.parent):
             return folder if folder.is_dir() else write_world(folder.parent, folder.name, seed=drawn_from, **settings)
 
-    def convert(self, source:str) -> list[str]: # a command, word by word
+    def convert(self, *source:str) -> list[str]: # a command, word by word
         "What makes the clip folder of a real data set from its official download."
-        size = ['--size', *map(str, self.size)] if self.size and self.about.get('resized', True) else []
-        return ['python', self.about['converter'], source, self.folder(), *size]
+        options = self.about.get('options', [])
+        if self.size and self.about.get('resized', True): options = ['--size', *map(str, self.size), *options]
+        return ['python', self.about['converter'], *source, self.folder(), *options]
 
     def how_to_get(self) -> str:
         "What makes the clip folder, for people."
-        return f'vidseg import <folder> {self.own}' if self.own else ' '.join(self.convert('<official folder>'))
+        source = self.about.get('source', ['<official folder>'])
+        return f'vidseg import <folder> {self.own}' if self.own else ' '.join(self.convert(*source))
