@@ -73,7 +73,7 @@ class ActorWorld(World):
         leaves = rng.permutation(count) < np.floor(count/3 + rng.random())
         self._figures = [FIGURES[kind](rng) for kind in of]
         self._clothes, self.kinds = clothes, [str(kind) for kind in of]
-        near = rng.uniform(.55, .85, count)
+        near = rng.uniform(.6, 1.1, count)
         self._unit = near*min(H, .75*W)                          # pixels a unit
         self._ground = (.5 + .55*near)*H - .02*H*rng.random(count)
         self._height = np.where([f.flies for f in self._figures], rng.uniform(.25, .75, count)*self._unit, 0)
