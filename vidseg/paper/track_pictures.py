@@ -52,7 +52,7 @@ def choose_moment(
         before, after = range(max(gap.start - len(gap), 0), gap.start), range(gap.stop, min(gap.stop + len(gap), len(known)))
         frames = [known[i] for part in (before, gap, after) for i in _spread(part, each)]
         return number, frames, 'the first clip in which a track is gone for a while; frames before, within and after that'
-    return having[0], _spread(annotated(clips[having[0]]), 3*each), 'the first clip from end to end: no track is gone for a while'
+    return having[0], _spread(annotated(clips[having[0]]), 3*each), 'the first clip from end to end, as no track is gone for a while'
 
 # %% ../../nbs/8_paper/12_track_pictures.ipynb #c32304cc
 @dataclass
@@ -130,7 +130,7 @@ def _mark_cell(sheet, judged, truth, found, t, where):
         down, right = np.nonzero(found == number)
         black = dict(bgcolor='black', font=dict(size=12, color='white'), borderpad=0)
         sheet.write('<b>≠</b>', x + scale*(right.mean() + .5), y + scale*down.min(), yanchor='middle', **black)
-    for number in np.array(judged.true)[judged.lost[:, t]].tolist(): _mark(sheet, truth == number, where, 'dot')
+    for number in np.array(judged.true)[judged.lost[:, t]].tolist(): _mark(sheet, truth == number, where, '5px,3px')
 
 
 def figure_followed(
@@ -141,7 +141,7 @@ def figure_followed(
 ): # plotly figure
     "Methods × frames. Raises `ValueError` where there is nothing to show, and as `judge`."
     if not followed.rows or not followed.frames: raise ValueError('nothing to show: give at least one method and one frame')
-    sheet, left, gap, y = Sheet(width), 112, 4, 44 + 17*title.count('<br>')
+    sheet, left, gap, y = Sheet(width), 128, 4, 44 + 17*title.count('<br>')
     (H, W), n = followed.truth.shape[1:], len(followed.frames)
     across = (width - left - 10 - gap*(n - 1))/n
     tall, scale = across*H/W, across/W
@@ -161,7 +161,7 @@ def figure_followed(
             _mark_cell(sheet, judged, followed.truth[i], ids[i], i, (x, y, scale))
         y += tall + gap
     names = [f'{number} {followed.classes[number]}' for number in true]
-    return sheet.finish(title, y, [*names, 'nobody'], colors)
+    return sheet.finish(title, y, [*names, 'no true track'], colors)
 
 # %% ../../nbs/8_paper/12_track_pictures.ipynb #27b12ee4
 def followed_schemes(
@@ -192,7 +192,7 @@ def figure_tracks(
         rows[scheme] = ids.numpy()[known]
     truth = np.stack([known_ids(clip, t) for t in known])
     says = (f'Shown: {rule}. Colour: the true track that a number was matched with first (IoU ≥ ½).<br>'
-            '≠: another identity than before. Dotted: lost, seen and found by nobody. Found, switches: in the whole clip.')
+            '≠: another identity than before. Dashed: lost, a true instance that nothing is matched with. Numbers: of the whole clip.')
     title = (f'Who is who ({experiment.title}, clip {clip.name}, profile {experiment.profile}, seed {seed})'
              f'<br><span style="font-size:12px;color:#555">{says}</span>')
     return figure_followed(Followed({t: clip.frame(t) for t in times}, known, truth, rows, clip.tracks), title)
