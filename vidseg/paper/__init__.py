@@ -19,6 +19,7 @@ _HOME = {name: module for module, names in dict(
     claims='claims claims_table tried',
     tradeoff='accuracy_and_flicker better_than_smoothing figure_2 figure_latency figure_smoothing trade_off',
     notebooks='run_notebook',
+    track_pictures='figure_followed figure_tracks',
     rounding='made_twice',
 ).items() for name in names.split()}
 

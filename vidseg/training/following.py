@@ -66,6 +66,12 @@ class InstanceWalk(Walk):
         "The annotated frames."
         return annotated(self.clip)
 
+    @property
+    def ids(self) -> Tensor: # (T,H,W) uint16
+        "What a picture shows of it: the numbers of tracks, as from `track_map`."
+        maps = [track_map(self.pred, t, self.clip.size) for t in range(len(self.clip))]
+        return torch.from_numpy(np.stack(maps).astype(np.uint16))
+
 
 def true_instances(
     clip:Clip,
@@ -81,9 +87,9 @@ def track_map(
     t:int,                # frame
     size:tuple[int, int], # (H, W) of it
 ) -> np.ndarray: # (H,W) int64: the place of a track in the list, from 1; 0 where there is none
-    "Who is where in a frame; where several are, the last of them."
+    "Who is where in a frame; where several are, the surest."
     ids = np.zeros(size, int)
-    for n, track in enumerate(tracks, 1): ids[track.mask(t, *size)] = n
+    for n in sorted(range(len(tracks)), key=lambda n: tracks[n].scores[t]): ids[tracks[n].mask(t, *size)] = n + 1
     return ids
 
 

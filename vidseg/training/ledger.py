@@ -86,7 +86,7 @@ class Entry:
 
     def predictions(self,
         clip:str, # its name
-    ) -> tuple[Tensor, Tensor|None]: # (T,H,W) uint8 class ids; of a keyframe method (T,) bool: whether something was computed anew
+    ) -> tuple[Tensor, Tensor|None]: # (T,H,W) as they were given to `Ledger.add`; of a keyframe method (T,) bool
         "What the run said of a clip that pictures show. Raises `ValueError` where that was not kept, or was changed."
         kept = self.content.get('pictures', {}).get(clip)
         if not kept: raise ValueError(f'{self.path} kept no predictions of clip {clip}')
@@ -158,7 +158,8 @@ class Ledger:
 
     def add(self,
         run:Run,                 # finished and measured
-        pictures:dict|None=None, # clip → (T,H,W) uint8 predictions, and (T,) bool whether something was computed anew, or None
+        pictures:dict|None=None, # clip → (T,H,W) uint8 class ids or uint16 numbers of tracks, and (T,) bool whether something was computed
+                                 # anew, or None
     ) -> Entry:
         "Write the entry of a run. Raises `ValueError` where it was not measured, and as `Run.classes`."
         measured = run.record()

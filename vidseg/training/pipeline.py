@@ -14,13 +14,11 @@ import torch
 from torch import Tensor
 
 from ..data.clips import Clip, ClipFolder
-from ..keyframes.base import VideoNet
 from ..keyframes.latency import PerFrame, latencies
 from ..networks.batches import to_images
 from .evaluation import evaluate
 from .entries import Wanted, inside
 from .experiments import Experiment
-from .predictions import predict_clip, predict_video
 from .pseudo import write_pseudo_labels
 from .recipe import Recipe
 from .runs import Run, write_json
@@ -35,12 +33,12 @@ def predictions(
     scheme:str,
     seed:int,
     clip:Clip, # of those that are evaluated on
-) -> tuple[Tensor, Tensor|None]: # (T,H,W) uint8 class ids; of a keyframe method (T,) bool: whether something was computed anew on a frame
+) -> tuple[Tensor, Tensor|None]: # (T,H,W) class ids or numbers of tracks; of a keyframe method (T,) bool: where something was computed anew
     "What a run says of a clip: of a finished run what it predicts, of one in the ledger what was kept. Raises as `Entry.predictions`."
     result = experiment.result(scheme, seed)
     if not isinstance(result, Run): return result.predictions(clip.name)
-    model = result.model()
-    return predict_video(model, clip) if isinstance(model, VideoNet) else (predict_clip(model, clip), None)
+    walk = next(task_of(result.recipe).walk(result.model(), clip))
+    return walk.ids, walk.fired
 
 
 def _pictured(experiment, scheme, seed):

@@ -265,6 +265,8 @@ class Jobs:
         if self._has(['baseline']): reports['figure_5'] = ('figure_5', first)
         if self._has(scheme for curve in e.smoothing['curves'].values() for scheme in curve.values()):
             reports['figure_smoothing'] = ('figure_smoothing', seeds)
+        if 'table_9' in e.tables and any(self._has([scheme]) for scheme in e.pictures['schemes']):
+            reports['figure_tracks'] = ('figure_tracks', first)
         if 'table_5' in e.tables and self._has(row['scheme'] for row in e.tables['table_5']['rows'] if e.runs(row['scheme'])):
             reports |= dict(figure_1=('figure_1', first), figure_2=('figure_2', seeds), figure_6=('figure_6', first))
         return reports

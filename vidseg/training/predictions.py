@@ -91,6 +91,11 @@ class Walk:
         return targets
 
     @property
+    def ids(self) -> Tensor: # (T,H,W)
+        "What a picture shows of it: class ids."
+        return self.pred
+
+    @property
     def sequence(self) -> str:
         "What tells walks apart."
         return f'{self.clip.name} {self.offset}'

@@ -13,6 +13,7 @@ _HOME = {name: module for module, names in dict(
     export='OnnxNetwork compare_runtimes export_onnx export_program load_onnx load_program load_segmenter',
     adapt='Adapted OwnVideo adapt label_video measure split_video',
     explore='ClipExplorer Explorer FlowExplorer SimilarityExplorer',
+    explore_tracks='TrackExplorer',
     run_table='RunsTable',
     commands='flow_video',
 ).items() for name in names.split()}
