@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['with_coordinates', 'MaskFeature', 'SoloOutput', 'Instances', 'GridTargets', 'quarter', 'grid_targets', 'levels_for',
-           'mask_iou', 'matrix_nms', 'candidates', 'SOLOv2', 'is_public', 'public_names']
+           'mask_iou', 'matrix_nms', 'candidates', 'FindsInstances', 'SOLOv2', 'is_public', 'public_names']
 
 # %% ../../nbs/3_networks/10_solo.ipynb #solo0002
 import re
@@ -29,7 +29,7 @@ def with_coordinates(
     h, w = x.shape[2:]
     y, across = (torch.linspace(-1, 1, n, device=x.device, dtype=x.dtype) for n in (h, w))
     place = torch.stack([across.expand(h, w), y[:, None].expand(h, w)])
-    return torch.cat([x, place.expand(len(x), -1, -1, -1)], 1)
+    return torch.cat([x, place.expand(x.shape[0], -1, -1, -1)], 1)
 
 
 def _larger(x, factor): return F.interpolate(x, scale_factor=factor, mode='bilinear', align_corners=False)
@@ -192,7 +192,45 @@ def candidates(
     return tuple(torch.cat(part) for part in zip(*found))
 
 # %% ../../nbs/3_networks/10_solo.ipynb #solo0014
-class SOLOv2(PyramidNet):
+class FindsInstances:
+    "What makes instances of what the cells of `strides` say: of a network, or of what is left of one in a file."
+    @torch.no_grad()
+    def instances(self,
+        images:Tensor, # (B,3,H,W) RGB in 0..1
+        **how,         # as for `found`
+    ) -> list[Instances]: # one for each image
+        "What is in every image. Raises as `forward`."
+        return self.found(self(images), images.shape[2:], **how)
+
+    def found(self,
+        said,                 # a `SoloOutput`
+        size:tuple[int, int], # (H, W) of the images
+        least:float=.05,      # score, after matrix NMS
+        most:int=100,         # instances of an image
+        candidate:float=.1,   # sureness of a cell's class
+    ) -> list[Instances]: # one for each image
+        "The instances that an output speaks of."
+        return [self._instances([x[n] for x in said.scores], [x[n] for x in said.kernels], said.features[n], size, least, most, candidate)
+                for n in range(len(said.features))]
+
+    def _instances(self, scores, kernels, features, size, least, most, candidate):
+        scores, labels, kernels, strides = candidates(scores, kernels, self.strides, candidate)
+        soft = torch.einsum('ne,ehw->nhw', kernels, features).sigmoid()
+        hard = soft > .5
+        area = hard.sum((1, 2))
+        scores = scores*(soft*hard).sum((1, 2))/area.clamp_min(1)
+        keep = (area > strides).nonzero()[:, 0]
+        keep = keep[scores[keep].argsort(descending=True, stable=True)[:500]]
+        scores = matrix_nms(hard[keep], labels[keep], scores[keep])
+        order = scores.argsort(descending=True, stable=True)[:most]
+        order = order[scores[order] >= least]
+        kept = keep[order]
+        if not len(kept): return Instances(torch.zeros((0, *size), dtype=torch.bool, device=soft.device), labels[:0], scores[:0])
+        masks = _larger(soft[kept][None], 4)[0, :, :size[0], :size[1]] > .5
+        return Instances(masks, labels[kept], scores[order])
+
+
+class SOLOv2(FindsInstances, PyramidNet):
     """Instance segmentation of images in 0..1, on any encoder of timm with maps of strides 4, 8, 16, 32.
 
     The defaults are those of the public light version (mmdet's `solov2-light`, 448 pixels); its weights fit: see `public_names`."""
@@ -248,41 +286,6 @@ class SOLOv2(PyramidNet):
     ) -> SoloOutput: # of the padded images
         "What is said of the images. Raises as `prepare`."
         return self.say(self.maps(images))
-
-    @torch.no_grad()
-    def instances(self,
-        images:Tensor, # (B,3,H,W) RGB in 0..1
-        **how,         # as for `found`
-    ) -> list[Instances]: # one for each image
-        "What is in every image. Raises as `prepare`."
-        return self.found(self(images), images.shape[2:], **how)
-
-    def found(self,
-        said,                 # a `SoloOutput`
-        size:tuple[int, int], # (H, W) of the images
-        least:float=.05,      # score, after matrix NMS
-        most:int=100,         # instances of an image
-        candidate:float=.1,   # sureness of a cell's class
-    ) -> list[Instances]: # one for each image
-        "The instances that an output speaks of."
-        return [self._instances([x[n] for x in said.scores], [x[n] for x in said.kernels], said.features[n], size, least, most, candidate)
-                for n in range(len(said.features))]
-
-    def _instances(self, scores, kernels, features, size, least, most, candidate):
-        scores, labels, kernels, strides = candidates(scores, kernels, self.strides, candidate)
-        soft = torch.einsum('ne,ehw->nhw', kernels, features).sigmoid()
-        hard = soft > .5
-        area = hard.sum((1, 2))
-        scores = scores*(soft*hard).sum((1, 2))/area.clamp_min(1)
-        keep = (area > strides).nonzero()[:, 0]
-        keep = keep[scores[keep].argsort(descending=True, stable=True)[:500]]
-        scores = matrix_nms(hard[keep], labels[keep], scores[keep])
-        order = scores.argsort(descending=True, stable=True)[:most]
-        order = order[scores[order] >= least]
-        kept = keep[order]
-        if not len(kept): return Instances(torch.zeros((0, *size), dtype=torch.bool, device=soft.device), labels[:0], scores[:0])
-        masks = _larger(soft[kept][None], 4)[0, :, :size[0], :size[1]] > .5
-        return Instances(masks, labels[kept], scores[order])
 
 
 _PUBLIC = (                # the authors' names → mmdet's → ours

@@ -187,18 +187,6 @@ def _import(source, target, ignore, size, **how):
         print(f'{split:8}' + ', '.join(f'{count} {what}' for what, count in counts.items()))
 
 
-def _segmenter(run, device, batch_size, smooth):
-    "What segments a video: of a run on instances what follows them. Raises `ValueError` for instances that are to be smoothed."
-    from vidseg.training.runs import Run
-    from vidseg.use.export import load_segmenter
-    from vidseg.use.predict import InstanceSegmenter
-    found = None if Path(run).suffix == '.onnx' else Run.find(run)
-    of_instances = found and found.state == 'there' and found.recipe.task == 'instances'
-    if not of_instances: return load_segmenter(run, batch_size=batch_size, device=device, smooth=smooth)
-    if smooth: raise ValueError('instances are not smoothed along the flow: leave out --smooth')
-    return InstanceSegmenter.from_run(run, batch_size=batch_size, device=device)
-
-
 @_command('segment a video, frame by frame', _SOURCE,
           _argument('target', help='.mp4 or .webm: an overlay; a name without suffix: a folder of PNG files of class ids, or of numbers '
                                    'of tracks; .json: tracks as YouTube-VIS has them'),
@@ -208,8 +196,9 @@ def _segmenter(run, device, batch_size, smooth):
           _argument('--smooth', **_number('smooth', least=0, most=1), default=0,
                     help='weight of the previous frame along the flow, 0 to 1 (0: every frame by itself)'), _DEVICE, *_SAMPLED)
 def _segment(source, target, run, batch_size, smooth, device, **how):
+    from vidseg.use.export import load_segmenter
     from vidseg.use.predict import segment
-    done = segment(_segmenter(run, device, batch_size, smooth), source, target, **how)
+    done = segment(load_segmenter(run, device=device, batch_size=batch_size, smooth=smooth), source, target, **how)
     print(f"{target}: {done['frames']} frames in {done['seconds']:.1f} s, {done['real_time']:.2f}× real time")
 
 
