@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -10,14 +11,16 @@ import torch
 from torch import nn
 
 from vidseg.data.images import read_image, write_image
-from vidseg.data.mask_codes import run_lengths
+from vidseg.data.mask_codes import decode_mask, run_lengths
 from vidseg.data.video import write_video
 from vidseg.data.worlds import ActorWorld, write_world
+from vidseg.networks.models import create_model
 from vidseg.networks.solo import Instances
 from vidseg.training.recipe import Recipe
 from vidseg.training.runs import Run
 from vidseg.training.training import Training, train
 from vidseg.use.commands import main
+from vidseg.use.export import export_onnx, load_segmenter
 from vidseg.use.predict import InstanceSegmenter, segment
 from vidseg.workspace import root
 
@@ -109,6 +112,45 @@ def test_the_same_weights_again_and_after_an_interruption(place, monkeypatch):
     trunk = Recipe('branch', **how | dict(start=f'runs/{run.folder.name}', new_layers=['classes']))
     changed = weights(train(trunk, progress=False))
     assert not same(once, changed) and torch.equal(once['_extra_state'], changed['_extra_state']), 'the grids of the trunk'
+
+
+@pytest.mark.parametrize('model', ['solov2_mini', 'solov2_mini_track'])
+def test_a_file_is_used_as_a_run(model, place, tmp_path, capsys):
+    "`vidseg segment` finds the same tracks with an ONNX file as with the run, on frames whose sides do not divide by 32."
+    torch.manual_seed(1)
+    network = create_model(model, len(ActorWorld.classes) - 1)
+    nn.init.normal_(network.classes.weight, std=.3)                      # sure of many things
+    torch.save(network.state_dict(), 'sure.pth')
+    write_world('data/play', 'train', clips=1, world='actors', length=3, size=(64, 96))
+    recipe = Recipe('sure', 'data/play', steps=0, model=model, start='sure.pth', encoder_weights=None, task='instances', terms={'solo': 1.})
+    run = Run(train(recipe, progress=False))
+    assert type(load_segmenter(run.folder)) is type(load_segmenter(export_onnx(load_segmenter(run.folder), 'sure.onnx')))
+    write_video('in.mp4', [ActorWorld(9, size=(72, 104), length=5).render(t) for t in range(5)], fps=15)
+    results = []
+    for source in (run.name, 'sure.onnx'):
+        for target in ('.json', '.mp4', '-ids'): main(['segment', 'in.mp4', f'{Path(source).stem}{target}', '--run', source])
+        results.append(json.loads(Path(f'{Path(source).stem}.json').read_text()))
+    check_same_results(*results)
+    shown = [[read_image(path, color=False) for path in sorted(Path(f'{stem}-ids').iterdir())] for stem in (run.name, 'sure')]
+    assert len(shown[0]) == 5 and np.mean(np.stack(shown[0]) == np.stack(shown[1])) > .999
+    with pytest.raises(SystemExit, match='are not smoothed'): main(['segment', 'in.mp4', 'x.mp4', '--run', 'sure.onnx', '--smooth', '.5'])
+
+
+def check_same_results(a, b):
+    "YouTube-VIS results of two, track by track."
+    apart, pixels = 0., []
+    assert len(a) == len(b) > 5
+    for one, other in zip(a, b):
+        assert one['category_id'] == other['category_id']
+        apart = max(apart, abs(one['score'] - other['score']))
+        for x, y in zip(one['segmentations'], other['segmentations']):
+            assert (x is None) == (y is None)
+            if x is None: continue
+            x, y = decode_mask(x), decode_mask(y)
+            assert (x ^ y).sum() <= .01*x.sum()
+            pixels.append(int((x ^ y).sum()))
+    assert apart < 1e-4
+    print(f'{len(a)} tracks, {len(pixels)} masks: scores apart by {apart:.0e}, masks by {max(pixels)} pixels at most')
 
 
 class Crowded(nn.Module):
