@@ -146,7 +146,7 @@ def check_same_results(a, b):
         for x, y in zip(one['segmentations'], other['segmentations']):
             assert (x is None) == (y is None)
             if x is None: continue
-            x, y = decode_mask(x), decode_mask(y)
+            x, y = decode_mask(x, x['size']), decode_mask(y, y['size'])
             assert (x ^ y).sum() <= .01*x.sum()
             pixels.append(int((x ^ y).sum()))
     assert apart < 1e-4
