@@ -262,14 +262,16 @@ class Jobs:
         reports = {name: ('table', f'table={name}', seeds) for name, table in e.tables.items() if self._can_compare(table)}
         compared = [[scheme, *others] for claim in e.claims for scheme, others in claim['pairs']]
         if any(map(self._has, compared)): reports['claims'] = ('claims', seeds)
-        if self._has(['baseline']): reports['figure_5'] = ('figure_5', first)
-        if self._has(scheme for curve in e.smoothing['curves'].values() for scheme in curve.values()):
-            reports['figure_smoothing'] = ('figure_smoothing', seeds)
-        if 'table_9' in e.tables and any(self._has([scheme]) for scheme in e.pictures['schemes']):
-            reports['figure_tracks'] = ('figure_tracks', first)
+        return reports | {name: (name, seeds if name in ('figure_2', 'figure_smoothing') else first) for name in self._figures()}
+
+    def _figures(self):
+        "The figures of which all is there, or will be."
+        e = self.experiment
+        if self._has(['baseline']): yield 'figure_5'
+        if self._has(scheme for curve in e.smoothing['curves'].values() for scheme in curve.values()): yield 'figure_smoothing'
+        if 'table_9' in e.tables and any(self._has([scheme]) for scheme in e.pictures['schemes']): yield 'figure_tracks'
         if 'table_5' in e.tables and self._has(row['scheme'] for row in e.tables['table_5']['rows'] if e.runs(row['scheme'])):
-            reports |= dict(figure_1=('figure_1', first), figure_2=('figure_2', seeds), figure_6=('figure_6', first))
-        return reports
+            yield from ('figure_1', 'figure_2', 'figure_6')
 
     def _reports(self):
         "The jobs that make tables, claims and figures."
