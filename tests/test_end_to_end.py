@@ -96,7 +96,7 @@ def planned(plan):
 def test_reproduce(root):
     "Every experiment notebook runs through papermill; a second call does nothing; a changed recipe reruns only what depends on it."
     # complexity: one story, told once; each part needs what the part before it made
-    for data in ('street', 'faces'):
+    for data in ('street', 'faces', 'actors'):
         done = snakemake(root, data=data)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     by_hand = run(root, BIN/'vidseg', 'run', 'evaluate', root/'runs'/'street-smoke'/'evaluate.ipynb', 'scheme=TL')
@@ -109,6 +109,7 @@ def test_reproduce(root):
     assert {f'{table}.{suffix}' for table in [*tables, 'claims'] for suffix in ('csv', 'md', 'html')} <= names
     assert {*(f'{figure}.html' for figure in drawn), 'provenance.json'} <= names
     assert {'table_8.md', 'claims.md', 'figure_5.html'} <= {path.name for path in (figures/'faces').iterdir()}
+    assert {'table_9.csv', 'claims.md', 'figure_tracks.html'} <= {path.name for path in (figures/'actors').iterdir()}
     fifth = pd.read_csv(figures/'table_5.csv').set_index('scheme')
     for method in ('CC', 'DFF', 'GRFP', 'DVSN', 'DVRL', 'Accel'):
         assert fifth.seeds[method] == 1 and fifth.miou[method] >= 0 and fifth.fps[method] > 0

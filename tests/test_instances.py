@@ -120,6 +120,7 @@ def test_a_file_is_used_as_a_run(model, place, tmp_path, capsys):
     torch.manual_seed(1)
     network = create_model(model, len(ActorWorld.classes) - 1)
     nn.init.normal_(network.classes.weight, std=.3)                      # sure of many things
+    nn.init.normal_(network.kernel.weight, std=1.)                       # and of most pixels
     torch.save(network.state_dict(), 'sure.pth')
     write_world('data/play', 'train', clips=1, world='actors', length=3, size=(64, 96))
     recipe = Recipe('sure', 'data/play', steps=0, model=model, start='sure.pth', encoder_weights=None, task='instances', terms={'solo': 1.})
@@ -138,19 +139,19 @@ def test_a_file_is_used_as_a_run(model, place, tmp_path, capsys):
 
 def check_same_results(a, b):
     "YouTube-VIS results of two, track by track."
-    apart, pixels = 0., []
+    apart, pixels = [], []
     assert len(a) == len(b) > 5
     for one, other in zip(a, b):
         assert one['category_id'] == other['category_id']
-        apart = max(apart, abs(one['score'] - other['score']))
+        apart.append(abs(one['score'] - other['score']))
         for x, y in zip(one['segmentations'], other['segmentations']):
             assert (x is None) == (y is None)
             if x is None: continue
             x, y = decode_mask(x, x['size']), decode_mask(y, y['size'])
             assert (x ^ y).sum() <= .01*x.sum()
             pixels.append(int((x ^ y).sum()))
-    assert apart < 1e-4
-    print(f'{len(a)} tracks, {len(pixels)} masks: scores apart by {apart:.0e}, masks by {max(pixels)} pixels at most')
+    assert np.quantile(apart, .8) < 1e-4 and max(apart) < .02, 'a pixel that is one half may move a score by its share'
+    print(f'{len(a)} tracks, {len(pixels)} masks: scores apart by {max(apart):.0e}, masks by {max(pixels)} pixels at most')
 
 
 class Crowded(nn.Module):
