@@ -9,7 +9,7 @@ import pytest
 import rules
 
 ROOT, BIN = Path(__file__).resolve().parents[1], Path(sys.executable).parent
-SMALLER = {'your_own_video': dict(max_frames=120, steps=50)}
+SMALLER = {'your_own_video': dict(run=ROOT/'nbs'/'explore'/'checkpoints'/'baseline', steps=50)}
 # of a few seconds each
 QUICK = re.compile(r'00_workspace|1_data/0[0-4]|2_motion|5_losses|6_metrics/0[012]|7_training/0[0-8]|8_paper/0[0-4]')
 
