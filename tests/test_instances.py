@@ -122,7 +122,8 @@ def test_a_file_is_used_as_a_run(place):
     nn.init.normal_(network.kernel.weight, std=1.)                       # and of most pixels
     torch.save(network.state_dict(), 'sure.pth')
     write_world('data/play', 'train', clips=1, world='actors', length=3, size=(64, 96))
-    recipe = Recipe('sure', 'data/play', steps=0, model='solov2_mini_track', start='sure.pth', encoder_weights=None, task='instances', terms={'solo': 1.})
+    how = dict(model='solov2_mini_track', start='sure.pth', encoder_weights=None, task='instances', terms={'solo': 1.})
+    recipe = Recipe('sure', 'data/play', steps=0, **how)
     run = Run(train(recipe, progress=False))
     assert type(load_segmenter(run.folder)) is type(load_segmenter(export_onnx(load_segmenter(run.folder), 'sure.onnx')))
     write_video('in.mp4', [ActorWorld(9, size=(72, 104), length=5).render(t) for t in range(5)], fps=15)
