@@ -1,5 +1,6 @@
 "Instances of one's own, from a JSON file to a video with the numbers of tracks, by the commands that the README shows."
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,15 @@ import pytest
 import torch
 from torch import nn
 
+from vidseg.data.clips import ClipFolder
 from vidseg.data.images import read_image, write_image
 from vidseg.data.mask_codes import decode_mask, run_lengths
+from vidseg.data.tracks import annotated, seen
 from vidseg.data.video import write_video
 from vidseg.data.worlds import ActorWorld, write_world
 from vidseg.networks.models import create_model
 from vidseg.networks.solo import Instances
+from vidseg.training.pseudo import write_pseudo_labels
 from vidseg.training.recipe import Recipe
 from vidseg.training.runs import Run
 from vidseg.training.training import Training, train
@@ -112,6 +116,31 @@ def test_the_same_weights_again_and_after_an_interruption(place, monkeypatch):
     trunk = Recipe('branch', **how | dict(start=f'runs/{run.folder.name}', new_layers=['classes']))
     changed = weights(train(trunk, progress=False))
     assert not same(once, changed) and torch.equal(once['_extra_state'], changed['_extra_state']), 'the grids of the trunk'
+
+
+def test_a_network_learns_from_pseudo_labels(place):
+    "A teacher's tracks of an unlabelled split are trained on beside the labels: the same weights again, other ones than without them."
+    torch.manual_seed(1)
+    network = create_model('solov2_mini', len(ActorWorld.classes) - 1)
+    nn.init.normal_(network.classes.weight, std=.3)                      # sure of many things
+    torch.save(network.state_dict(), 'sure.pth')
+    for split in ('train', 'train_extra'): write_world('data/play', split, clips=2, world='actors', length=6, size=(64, 96))
+    how = dict(data='data/play', model='solov2_mini', encoder_weights=None, batch_size=4, task='instances', optimizer='adamw', lr=.001)
+    teacher = Run(train(Recipe('teacher', steps=0, start='sure.pth', terms={'solo': 1.}, **how), progress=False))
+    unlabelled = ClipFolder('data/play').clips('train_extra')
+    for clip in unlabelled: shutil.rmtree(clip.path/'instances')         # nobody knows what is in it
+    made = dict(scales=(1., 1.25), threshold=.25, progress=False, teacher=teacher.name, weights=teacher.digest)
+    folder = ClipFolder(write_pseudo_labels(teacher.model(), unlabelled, 'data/pseudo', **made))
+    print(folder.info['quality'])
+    assert folder.info['quality']['tracks'] == sum(len(clip.tracks) for clip in folder.clips('pseudo')) > 1
+    assert any(len(seen(clip, i).ids) for clip in folder.clips('pseudo') for i in annotated(clip)) and 'ap' not in folder.info['quality']
+    how |= dict(terms={'solo': 1., 'mask_temporal': .1}, steps=3, teacher=f'runs/{teacher.name}')
+    with_them = dict(pseudo='data/pseudo', pseudo_share=.5)
+    def weights(name, **more): return Run(train(Recipe(name, **how | more), progress=False)).state_dict()
+    once, twice, without = weights('once', **with_them), weights('twice', **with_them), weights('without')
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+    assert not all(torch.equal(once[name], without[name]) for name in once)
+    with pytest.raises(ValueError, match='were made by'): weights('other', **with_them | dict(teacher='runs/another'))
 
 
 @pytest.mark.parametrize('model', ['solov2_mini', 'solov2_mini_track'])
