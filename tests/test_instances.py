@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from vidseg.data.clips import ClipFolder
@@ -19,6 +20,8 @@ from vidseg.data.video import write_video
 from vidseg.data.worlds import ActorWorld, write_world
 from vidseg.networks.models import create_model
 from vidseg.networks.solo import Instances
+from vidseg.training.experiments import Experiment
+from vidseg.training.pipeline import prepare_and_train, pseudo_label
 from vidseg.training.pseudo import write_pseudo_labels
 from vidseg.training.recipe import Recipe
 from vidseg.training.runs import Run
@@ -141,6 +144,31 @@ def test_a_network_learns_from_pseudo_labels(place):
     assert all(torch.equal(once[name], twice[name]) for name in once)
     assert not all(torch.equal(once[name], without[name]) for name in once)
     with pytest.raises(ValueError, match='were made by'): weights('other', **with_them | dict(teacher='runs/another'))
+
+
+def test_a_scheme_with_pseudo_labels(place):
+    "A profile that says how: the scheme PL makes its teacher and that one's tracks of unlabelled clips, and learns from both."
+    torch.manual_seed(1)
+    network = create_model('solov2_mini', len(ActorWorld.classes) - 1)
+    nn.init.normal_(network.classes.weight, std=.3)                      # sure of many things
+    torch.save(network.state_dict(), 'sure.pth')
+    said = yaml.safe_load((root()/'nbs'/'experiments'/'experiments.yaml').read_text())
+    smoke = said['data_sets']['actors']['profiles']['smoke']
+    smoke['splits']['train_extra'] = dict(clips=2)
+    smoke['networks']['teacher'] = dict(start='sure.pth', steps=0)
+    smoke |= dict(distill_from='teacher', pseudo=dict(split='train_extra', scales=[1.], flip=True, threshold=.25, share=.5))
+    Path('mine.yaml').write_text(yaml.safe_dump(said))
+    experiment = Experiment('smoke', 'actors', file=Path('mine.yaml'))
+    with pytest.raises(ValueError, match='AP .* against .*, AP of frames .* against'):
+        prepare_and_train(experiment, 'PL', 0, progress=False)
+    experiment.settings['teacher_must_be_better'] = False
+    run = Run(prepare_and_train(experiment, 'PL', 0, progress=False))
+    made = ClipFolder(root()/run.recipe.pseudo).info
+    print(made['quality'])
+    assert run.recipe.task == 'instances' and run.recipe.pseudo_share == .5
+    assert made['quality']['tracks'] > 1 and 'ap' in made['quality']
+    assert made['pseudo_labels']['weights'] == Run(root()/run.recipe.teacher).digest
+    assert pseudo_label(experiment, 0) == root()/run.recipe.pseudo, 'it is there'
 
 
 @pytest.mark.parametrize('model', ['solov2_mini', 'solov2_mini_track'])
