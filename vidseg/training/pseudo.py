@@ -98,8 +98,8 @@ def instances_tta(
     "Instances with multi-scale and flip augmentation. Raises `ValueError` for a scale that leaves nothing."
     def seen(x, back):
         found = model.instances(x)
-        return [replace(one, masks=back(one.masks[None].float())[0] > .5 if len(one.masks) else image.new_zeros(0, *image.shape[2:]) > 0)
-                for one in found]
+        def fitted(masks): return back(masks[None].float())[0] > .5 if len(masks) else masks.new_zeros(0, *image.shape[2:])
+        return [replace(one, masks=fitted(one.masks)) for one in found]
     return [fused(views) for views in zip(*(seen(*view) for view in _views(image, scales, flip)))]
 
 # %% ../../nbs/7_training/19_pseudo.ipynb #04d2915e
