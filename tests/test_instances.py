@@ -1,5 +1,6 @@
 "Instances of one's own, from a JSON file to a video with the numbers of tracks, by the commands that the README shows."
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,14 +9,20 @@ import numpy as np
 import psutil
 import pytest
 import torch
+import yaml
 from torch import nn
 
+from vidseg.data.clips import ClipFolder
 from vidseg.data.images import read_image, write_image
 from vidseg.data.mask_codes import decode_mask, run_lengths
+from vidseg.data.tracks import annotated, seen
 from vidseg.data.video import write_video
 from vidseg.data.worlds import ActorWorld, write_world
 from vidseg.networks.models import create_model
 from vidseg.networks.solo import Instances
+from vidseg.training.experiments import Experiment
+from vidseg.training.pipeline import prepare_and_train, pseudo_label
+from vidseg.training.pseudo import write_pseudo_labels
 from vidseg.training.recipe import Recipe
 from vidseg.training.runs import Run
 from vidseg.training.training import Training, train
@@ -112,6 +119,56 @@ def test_the_same_weights_again_and_after_an_interruption(place, monkeypatch):
     trunk = Recipe('branch', **how | dict(start=f'runs/{run.folder.name}', new_layers=['classes']))
     changed = weights(train(trunk, progress=False))
     assert not same(once, changed) and torch.equal(once['_extra_state'], changed['_extra_state']), 'the grids of the trunk'
+
+
+def test_a_network_learns_from_pseudo_labels(place):
+    "A teacher's tracks of an unlabelled split are trained on beside the labels: the same weights again, other ones than without them."
+    torch.manual_seed(1)
+    network = create_model('solov2_mini', len(ActorWorld.classes) - 1)
+    nn.init.normal_(network.classes.weight, std=.3)                      # sure of many things
+    torch.save(network.state_dict(), 'sure.pth')
+    for split in ('train', 'train_extra'): write_world('data/play', split, clips=2, world='actors', length=6, size=(64, 96))
+    how = dict(data='data/play', model='solov2_mini', encoder_weights=None, batch_size=4, task='instances', optimizer='adamw', lr=.001)
+    teacher = Run(train(Recipe('teacher', steps=0, start='sure.pth', terms={'solo': 1.}, **how), progress=False))
+    unlabelled = ClipFolder('data/play').clips('train_extra')
+    for clip in unlabelled: shutil.rmtree(clip.path/'instances')         # nobody knows what is in it
+    made = dict(scales=(1., 1.25), threshold=.25, progress=False, teacher=teacher.name, weights=teacher.digest)
+    folder = ClipFolder(write_pseudo_labels(teacher.model(), unlabelled, 'data/pseudo', **made))
+    print(folder.info['quality'])
+    assert folder.info['quality']['tracks'] == sum(len(clip.tracks) for clip in folder.clips('pseudo')) > 1
+    assert any(len(seen(clip, i).ids) for clip in folder.clips('pseudo') for i in annotated(clip)) and 'ap' not in folder.info['quality']
+    how |= dict(terms={'solo': 1., 'mask_temporal': .1}, steps=3, teacher=f'runs/{teacher.name}')
+    with_them = dict(pseudo='data/pseudo', pseudo_share=.5)
+    def weights(name, **more): return Run(train(Recipe(name, **how | more), progress=False)).state_dict()
+    once, twice, without = weights('once', **with_them), weights('twice', **with_them), weights('without')
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+    assert not all(torch.equal(once[name], without[name]) for name in once)
+    with pytest.raises(ValueError, match='were made by'): weights('other', **with_them | dict(teacher='runs/another'))
+
+
+def test_a_scheme_with_pseudo_labels(place):
+    "A profile that says how: the scheme PL makes its teacher and that one's tracks of unlabelled clips, and learns from both."
+    torch.manual_seed(1)
+    network = create_model('solov2_mini', len(ActorWorld.classes) - 1)
+    nn.init.normal_(network.classes.weight, std=.3)                      # sure of many things
+    torch.save(network.state_dict(), 'sure.pth')
+    said = yaml.safe_load((root()/'nbs'/'experiments'/'experiments.yaml').read_text())
+    smoke = said['data_sets']['actors']['profiles']['smoke']
+    smoke['splits']['train_extra'] = dict(clips=2)
+    smoke['networks']['teacher'] = dict(start='sure.pth', steps=0)
+    smoke |= dict(distill_from='teacher', pseudo=dict(split='train_extra', scales=[1.], flip=True, threshold=.25, share=.5))
+    Path('mine.yaml').write_text(yaml.safe_dump(said))
+    experiment = Experiment('smoke', 'actors', file=Path('mine.yaml'))
+    with pytest.raises(ValueError, match='AP .* against .*, AP of frames .* against'):
+        prepare_and_train(experiment, 'PL', 0, progress=False)
+    experiment.settings['teacher_must_be_better'] = False
+    run = Run(prepare_and_train(experiment, 'PL', 0, progress=False))
+    made = ClipFolder(root()/run.recipe.pseudo).info
+    print(made['quality'])
+    assert run.recipe.task == 'instances' and run.recipe.pseudo_share == .5
+    assert made['quality']['tracks'] > 1 and 'ap' in made['quality']
+    assert made['pseudo_labels']['weights'] == Run(root()/run.recipe.teacher).digest
+    assert pseudo_label(experiment, 0) == root()/run.recipe.pseudo, 'it is there'
 
 
 def test_a_file_is_used_as_a_run(place):

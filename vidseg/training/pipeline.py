@@ -75,17 +75,18 @@ def check_teacher(
     scheme:str, # of the teacher
     seed:int,
     **options,  # of `evaluate`
-) -> dict: # its lead over the baseline: miou and tc in percentage points
+) -> dict: # its lead over the baseline in what its task has to be better in: mIoU and TC, of instances AP and AP of frames, in points
     """Compare the teacher of a replicate with its baseline, the student that was trained on the same labels and nothing else.
 
-    Raises `ValueError` when the profile's teacher is not better in mIoU and TC (unless `teacher_must_be_better: false`); another teacher is
+    Raises `ValueError` when the profile's teacher is not better in both (unless `teacher_must_be_better: false`); another teacher is
     there to be compared with."""
     teacher, baseline = (evaluate_scheme(experiment, name, seed, **options) for name in (scheme, experiment.baseline(scheme)))
-    lead = {name: teacher[name] - baseline[name] for name in ('miou', 'tc')}
+    task = task_of(experiment.recipe(scheme, seed))
+    lead = {name: teacher[name] - baseline[name] for name in task.better_in}
     taught_by = experiment.settings['distill_from']
     must_be_better = scheme.partition('~')[0] == taught_by and experiment.settings.get('teacher_must_be_better', True)
     if must_be_better and min(lead.values()) <= 0:
-        titles = dict(miou='mIoU', tc='TC')
+        titles = {name: metric.name for measure in task.measures.values() for name, metric in measure.metrics.items()}
         said = ', '.join(f'{titles[name]} {teacher[name]:.1f} against {baseline[name]:.1f}' for name in lead)
         raise ValueError(f"teacher '{scheme}' is not better than the baseline (seed {seed}): {said}; "
                          'a student would learn nothing: train it longer, or take a larger network')

@@ -44,6 +44,7 @@ class Task:
     picture: Callable = picture_class_maps # (walk, one of its known frames) → pictures (H,W,3) uint8 of the truth and of what was predicted
     known: Callable = lambda clip: clip.labelled  # clip → the frames in which there is something to compare with
     fit: Callable = lambda network, recipe: None  # what a new network takes from the training data before the first step
+    better_in: tuple = ('miou', 'tc')  # the numbers in which a teacher must be better than its student
 
 # %% ../../nbs/7_training/10_tasks.ipynb #tasks005
 def pseudo_clips(
@@ -139,7 +140,7 @@ def fit_levels(
 
 
 _OF_CLASS_MAPS = dict(measures=CLASS_MAP_MEASURES, picture=picture_class_maps)
-_OF_INSTANCES = dict(measures=INSTANCE_MEASURES, picture=picture_instances, known=annotated, fit=fit_levels)
+_OF_INSTANCES = dict(measures=INSTANCE_MEASURES, picture=picture_instances, known=annotated, fit=fit_levels, better_in=('ap', 'frame_ap'))
 TASKS = {
     'class_maps': Task(class_map_samples, Step, class_map_network, walk_class_maps, **_OF_CLASS_MAPS),
     'labels': Task(class_map_samples, Step, class_map_network, walk_labels, **_OF_CLASS_MAPS),  # measured like predictions
