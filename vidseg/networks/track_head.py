@@ -6,6 +6,7 @@
 __all__ = ['match_scores', 'assign', 'AppearanceLinker', 'TrackedOutput', 'pooled', 'DescribesInstances', 'TrackedSOLOv2']
 
 # %% ../../nbs/3_networks/12_track_head.ipynb #track002
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -46,9 +47,11 @@ class AppearanceLinker(Linker):
     def __init__(self,
         gap:int|None=20, # frames that an object may be hidden for, as in mmdet; None: any number, as in the authors' code
         most:int=10,     # instances of a frame, the surest
+        overlap:Callable=mask_iou, # (N,H,W), (M,H,W) bool masks → (N,M) 0…1
     ):
         "Raises `ValueError` for a number out of range."
         super().__init__(gap=gap, most=most)
+        self.overlap = overlap
 
     def reset(self):
         "Another video begins."
@@ -59,7 +62,7 @@ class AppearanceLinker(Linker):
         "(N,1+M) how well instances match the known objects."
         def known(values, none): return torch.stack(values) if keys else none[:0]
         embeddings = known([self.embeddings[key] for key in keys], some.embeddings)
-        overlaps = mask_iou(some.masks, known([self.tracks[key].mask for key in keys], some.masks))
+        overlaps = self.overlap(some.masks, known([self.tracks[key].mask for key in keys], some.masks))
         same = some.labels[:, None] == some.labels.new_tensor([self.first[key] for key in keys])
         return match_scores(F.pad(some.embeddings@embeddings.T, (1, 0)), some.scores, overlaps, same)
 

@@ -19,10 +19,11 @@ from ..losses.multi_frame import MultiFrameLoss
 from ..losses.pairwise import pairwise_frame_loss
 from ..losses.single_frame import SingleFrameLoss
 from ..losses.temporal import temporal_loss
+from ..networks.mask_track import MaskTrackRCNN
 from ..networks.solo import SOLOv2
 from ..networks.stem import StemSeg
 from ..networks.track_head import TrackedSOLOv2
-from .instance_terms import InstanceStep, mask_temporal, solo, stem, track_head
+from .instance_terms import InstanceStep, box_track, mask_rcnn, mask_temporal, solo, stem, track_head
 from ..workspace import root
 
 # %% ../../nbs/7_training/02_terms.ipynb #ac52ba0c
@@ -185,6 +186,8 @@ TERMS = {
     'mask_temporal': Term(mask_temporal, ('video',), InstanceStep, SOLOv2),
     'track_head': Term(track_head, ('video',), InstanceStep, TrackedSOLOv2),
     'stem': Term(stem, ('video',), InstanceStep, StemSeg),
+    'mask_rcnn': Term(mask_rcnn, (), InstanceStep, MaskTrackRCNN),
+    'box_track': Term(box_track, ('video',), InstanceStep, MaskTrackRCNN),
 }
 
 
