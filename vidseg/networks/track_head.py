@@ -151,4 +151,5 @@ class TrackedSOLOv2(DescribesInstances, SOLOv2):
     ) -> TrackedOutput: # of the padded images
         "What is said of the images, and of instances in them. Raises as `prepare`."
         pyramid = self.maps(images)
-        return TrackedOutput(*self.say(pyramid), pyramid[1], tuple(map(self.embed, pyramid[1], masks)))
+        looks = tuple(map(self.embed, pyramid[1], masks)) if masks else ()               # to go through a batch is to look at its size
+        return TrackedOutput(*self.say(pyramid), pyramid[1], looks)
