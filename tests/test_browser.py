@@ -20,7 +20,8 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no chromium: install i
 SESSION = 'window.jupyterapp?.shell?.currentWidget?.sessionContext'
 IDLE = f'{SESSION}?.isReady && {SESSION}.session?.kernel?.status === "idle"'
 PIXELS = '''async image => {
-    while (true) try { await image.decode(); break; } catch { await new Promise(done => setTimeout(done, 50)); }   // it may change meanwhile
+    // it may change meanwhile
+    while (true) try { await image.decode(); break; } catch { await new Promise(done => setTimeout(done, 50)); }
     const canvas = document.createElement('canvas');
     canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
     const pen = canvas.getContext('2d');
