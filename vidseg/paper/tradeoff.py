@@ -205,19 +205,27 @@ def figure_latency(
     return finish_chart(figure, title, says, high, 95, 60, **_LOOK).update_layout(margin_r=0)
 
 # %% ../../nbs/8_paper/09_tradeoff.ipynb #smooth02
+def _whole_curves(rows, lengths):
+    "What is of replicates that have all points of a curve; `lengths`: how many these are."
+    return rows[rows.groupby(['curve', 'seed']).scheme.transform('size') == rows.curve.map(lengths)]
+
+
 def accuracy_and_flicker(
     experiment:Experiment,
     seeds:list[int],
     curves:dict[str, list[tuple]],  # name → (strength, scheme), the weakest first; each curve begins at the baseline
     baseline:str='baseline',
 ) -> pd.DataFrame: # a row a point and replicate: curve, strength, scheme, seed, miou, flicker
-    "Curves of mIoU and flicker. Raises `ValueError` where these were not measured, and what `collect` raises."
+    """Curves of mIoU and flicker, of the replicates that have all points of a curve.
+
+    Raises `ValueError` where these were not measured, and what `collect` raises."""
     points = {name: [(0, baseline), *curve] for name, curve in curves.items()}
     runs = collect(experiment, list(dict.fromkeys(scheme for curve in points.values() for _, scheme in curve)), seeds)
     missing = [name for name in ('miou', 'flicker') if name not in runs]
     if missing: raise ValueError(f"the runs have no '{missing[0]}': evaluate them")
     rows = pd.DataFrame([(name, *point) for name, curve in points.items() for point in curve], columns=['curve', 'strength', 'scheme'])
-    return rows.merge(runs[['scheme', 'seed', 'miou', 'flicker']], on='scheme')
+    rows = rows.merge(runs[['scheme', 'seed', 'miou', 'flicker']], on='scheme')
+    return _whole_curves(rows, {name: len(curve) for name, curve in points.items()})
 
 
 def lowest_flicker(
@@ -257,6 +265,9 @@ def _less_than(points, curve, smoothing, below):
     return f'{curve}, less flicker in points than by {words}'
 
 
+_FARTHEST = 10   # points of mIoU below the baseline: what lies farther away is outside of the picture
+
+
 def figure_smoothing(
     points:pd.DataFrame, # as from `accuracy_and_flicker`
     below:float,         # how much mIoU may be lost: where curves are compared
@@ -278,7 +289,10 @@ def figure_smoothing(
                        showlegend=False, marker=star)
     figure.add_vline(x=start.miou - below, line=dict(color='#333333', width=1, dash='dash'), annotation_text=f'baseline − {below:g}',
                      annotation_position='bottom left')
-    figure.update_xaxes(title='mIoU, %').update_yaxes(title='flicker, % (lower is better)')
+    shown = points[points.miou > start.miou - _FARTHEST]
+    for axis, of, label in (('xaxis', shown.miou, 'mIoU, %'), ('yaxis', shown.flicker, 'flicker, % (lower is better)')):
+        room = .08*(of.max() - of.min()) + .1
+        figure.update_layout({axis: dict(title=label, range=[of.min() - room, of.max() + room])})
     lines = [_less_than(points, name, smoothing, below) for name in paints if name not in smoothing]
     finish_chart(figure, title, '<br>'.join(lines), height, 65 + 16*len(lines), 95, **_LOOK)
     return figure.update_layout(legend=dict(orientation='h', x=0, y=-60/height, yanchor='top', font_size=13))
