@@ -20,8 +20,10 @@ from ..workspace import and_more
 # %% ../../nbs/8_paper/06_charts.ipynb #fa2c764f
 def _finish(figure, result, height, top=105, below='', title=None):
     "A chart of results: which table, how many replicates; the legend is below."
-    n = len(result.made['seeds'])
-    says = f'{n} replicates; bars: 95 % interval of the difference, paired by replicate' if n > 1 else 'one replicate: no interval'
+    n, of_rows = len(result.made['seeds']), result.rows.get('seeds', pd.Series(dtype=int))
+    fewest = of_rows[of_rows > 0].min()
+    many = f'{fewest} to {n}' if fewest < n else n
+    says = f'{many} replicates; bars: 95 % interval of the difference, paired by replicate' if n > 1 else 'one replicate: no interval'
     finish_chart(figure, title or result.title.rstrip('.'), says + below, height, top)
     return figure.update_layout(legend=dict(orientation='h', x=0, y=-50/height, yanchor='top', font_size=12))
 
@@ -60,6 +62,9 @@ def scatter(
     for col, end in ((1, ''), (2, '_paper')):
         here = rows[rows[f'miou{end}'].notna() & rows[f'tc{end}'].notna()]
         names, spots = list(here.index), here[[f'miou{end}', f'tc{end}']].to_numpy(float)
+        if not end and start in names:                                     # where its own replicates say, beside all of the baseline's
+            change = here[['miou_difference', 'tc_difference']].to_numpy(float)
+            spots = np.where(np.isfinite(change), spots[names.index(start)] + change, spots)
         error = 0*spots if end else here[['miou_difference_ci95', 'tc_difference_ci95']].fillna(0).to_numpy(float)
         low, span = (spots - error).min(0), np.ptp(np.concatenate([spots - error, spots + error]), axis=0).clip(.5)
         low, span = low - .1*span, 1.2*span
@@ -111,10 +116,13 @@ def _verdict_legend(figure, verdicts, others):
 
 
 def _pairs(rows, metric, end=''):
-    "Of every row that is compared with another, ours or (`end` '_paper') the paper's: (n,2) both means, (n,) difference, (n,) interval."
+    """Of every row that is compared with another, ours or (`end` '_paper') the paper's: (n,2) both means, (n,) difference, (n,) interval.
+
+    A difference is that of the replicates that both have: ours ends where it leads from the mean of the other."""
     values, compared = rows.set_index('scheme')[metric + end], rows[rows.against.notna()]
     ends = np.stack([values.reindex(compared[name]).to_numpy(float) for name in ('against', 'scheme')], 1)
     change = compared[f'{metric}{end}_difference'].to_numpy(float)
+    if not end: ends[:, 1] = ends[:, 0] + change
     return ends, change, 0*change + np.nan if end else compared[f'{metric}_difference_ci95'].to_numpy(float)
 
 
