@@ -57,7 +57,7 @@ class Linker:
         same_class:float=1.,
         least:float=2.2,      # of the sum
         gap:int|None=20,      # frames that a track may be hidden for; 0: neighbouring frames only, as in the paper; None: any number
-        birth:float=.3,       # score of an instance that may begin a track
+        birth:float=.4,       # score of an instance that may begin a track
         most:int=10,          # instances of a frame, the surest
     ):
         "Raises `ValueError` for a number out of range."
