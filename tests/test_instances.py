@@ -83,7 +83,7 @@ def test_own_instances(place, tmp_path, capsys):
     assert done.returncode == 0, done.stderr
     main(['train', '--data', 'data/mine', '--scheme', 'SOLOv2_video', '--profile', 'smoke'])
     [run] = (tmp_path/'runs').iterdir()
-    assert Run(run).classes == ['background', *KINDS] and Run(run).recipe.terms == dict(solo=1., mask_temporal=.1)
+    assert Run(run).classes == ['background', *KINDS] and Run(run).recipe.terms == dict(solo=1., mask_temporal=1.)
     capsys.readouterr()
     main(['evaluate', '--run', run.name])
     said = capsys.readouterr().out
