@@ -299,5 +299,6 @@ def claims_table(
     measured = [name for name in runs if name in {part for names in found.metric for part in names.split(', ')} | {accuracy_of(runs)}]
     families = {family: _counts(decided[decided.family == family]) for family in ('primary', 'secondary')}
     counts = '; '.join(f'{family}: {count}' for family, count in families.items() if count)
-    return Table('claims', f"Claims of section IV, {counts} ({made['world']}, profile {experiment.profile}).", found, shown, measured,
-                 runs[['scheme', 'seed', *measured]], made, notes)
+    section = experiment.about['paper'].get('section', 'IV')
+    title = f"Claims of section {section}, {counts} ({made['world']}, profile {experiment.profile})."
+    return Table('claims', title, found, shown, measured, runs[['scheme', 'seed', *measured]], made, notes)
