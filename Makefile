@@ -41,7 +41,7 @@ demo: .venv/ready             ## the effect in minutes: baseline against tempora
 reproduce: .venv/ready        ## all tables and figures from nothing, one replicate, into runs/, under an hour; with CAMVID=<folder> CamVid, too
 	@$(LINK); for data in $$DATA; do $(GRAPH) profile="$$PROFILE" data="$$data" seeds="$$SEEDS" || exit 1; done
 
-report: .venv/ready           ## the tables and figures in figures/: of the ledger; what it lacks is trained, ten hours from nothing
+report: .venv/ready           ## the tables and figures in figures/: of the ledger; what it lacks is trained, many hours from nothing
 	@$(LINK); for data in $$DATA; do $(GRAPH) profile=report data="$$data" seeds="$$SEEDS" || exit 1; done
 
 figures: .venv/ready          ## the tables and figures in figures/ of what the ledger has; nothing is trained

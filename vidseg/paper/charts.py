@@ -253,7 +253,8 @@ def forest(
             figure.add_annotation(x=1, y=-k, xref=f'x{axis} domain', yref=f'y{axis}', text=_compared(row), align='left', showarrow=False,
                                   xanchor='left', xshift=8, font=dict(size=10, color='#555555'))
     _verdict_legend(figure, found.verdict, {'the paper': diamond})
-    title = f"{result.title.partition(',')[0]} ({result.made['world']}, profile {result.made['profile']})"
+    of_section, _, _ = result.title.partition(',')             # what follows it are the verdicts, which the legend counts
+    title = f"{of_section} ({result.made['world']}, profile {result.made['profile']})"
     return _finish(figure, result, height, 70, title=title).update_layout(margin_r=215)
 
 # %% ../../nbs/8_paper/06_charts.ipynb #chart002
