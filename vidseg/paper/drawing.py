@@ -26,7 +26,7 @@ def save_figure(
 ) -> bool: # whether the PNG was written
     "Write a figure as HTML, and as PNG where a Chrome is found; each file whole or not at all."
     folder = Path(folder)
-    with atomic_write(folder/f'{name}.html', 'w') as file: file.write(figure.to_html(include_plotlyjs='cdn'))
+    with atomic_write(folder/f'{name}.html', 'w') as file: file.write(figure.to_html(include_plotlyjs='cdn', div_id=name))
     note_provenance(folder, name, made)
     try:
         with lock(folder): png = figure.to_image('png', scale=scale)    # two Chromes at once disturb each other
