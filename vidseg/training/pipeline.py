@@ -63,7 +63,7 @@ def evaluate_scheme(
         for name in ('split', 'video', 'images'):
             if settings.get(name): experiment.prepare(settings[name], seed)
         result = Run.of(experiment.recipe(scheme, seed))
-        metrics = evaluate(result.folder, **settings, **options)
+        metrics = evaluate(result.folder, **settings, own=True, **options)
     if experiment.ledger and seed < 100 and isinstance(result, Run):
         shown = {clip.name: predictions(experiment, scheme, seed, clip) for clip in _pictured(experiment, scheme, seed)}
         experiment.ledger.add(result, shown)
