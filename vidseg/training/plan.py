@@ -122,6 +122,9 @@ def executed_seconds(
     return json.loads(notebook.read_text())['metadata'].get('papermill', {}).get('duration') or 0.
 
 
+_SHOW_FRAMES = ('figure_1', 'figure_5', 'figure_6', 'figure_tracks')   # of the clips that are evaluated on
+
+
 def _as_json(value): return json.dumps(value, separators=(',', ':'))
 
 
@@ -294,11 +297,12 @@ class Jobs:
     def _figures(self):
         "The figures of which all is there, or will be."
         e = self.experiment
-        if self._has(['baseline']): yield 'figure_5'
+        frames = e.is_world or self.runs or (root()/e.folder()).is_dir()    # what a picture is drawn on
+        if frames and self._has(['baseline']): yield 'figure_5'
         if self._has(scheme for curve in e.smoothing['curves'].values() for scheme in curve.values()): yield 'figure_smoothing'
-        if 'table_9' in e.tables and any(self._has([scheme]) for scheme in e.pictures['schemes']): yield 'figure_tracks'
+        if frames and {'table_9', 'table_persons'} & set(e.tables) and any(self._has([scheme]) for scheme in e.pictures['schemes']): yield 'figure_tracks'
         if 'table_5' in e.tables and self._has(row['scheme'] for row in e.tables['table_5']['rows'] if e.runs(row['scheme'])):
-            yield from ('figure_1', 'figure_2', 'figure_6')
+            yield from ('figure_1', 'figure_2', 'figure_6') if frames else ('figure_2',)
 
     def _reports(self):
         "The jobs that make tables, claims and figures."
@@ -307,7 +311,9 @@ class Jobs:
         there = [entry.name for entry in e.ledger.entries()] if e.ledger else []
         for name, (notebook, *settings) in self._reported().items():
             output = f'{self.executed}/{name}.ipynb'
-            command = self._run(notebook, output, *settings, f'figures={self.figures}')
+            ours = e.is_world or name not in _SHOW_FRAMES                        # frames of a real video are not ours to give
+            figures = self.figures if ours else f'{self.executed}/figures'
+            command = self._run(notebook, output, *settings, f'figures={figures}')
             inputs = [*self.finished, *latency, *self._paper(name)]
             says = digest([e.tables.get(name), e.claims if name == 'claims' else 0, e.settings, e.weights, there])
             yield Job(f'report-{name}', output, command, inputs, says=says)
