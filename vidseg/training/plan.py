@@ -292,17 +292,19 @@ class Jobs:
         reports = {name: ('table', f'table={name}', seeds) for name, table in e.tables.items() if self._can_compare(table)}
         compared = [[scheme, *others] for claim in e.claims for scheme, others in claim['pairs']]
         if any(map(self._has, compared)): reports['claims'] = ('claims', seeds)
-        return reports | {name: (name, seeds if name in ('figure_2', 'figure_smoothing') else first) for name in self._figures()}
+        frames = e.is_world or self.runs or (root()/e.folder()).is_dir()       # what some pictures are drawn on
+        figures = [name for name in self._figures() if frames or name not in _SHOW_FRAMES]
+        return reports | {name: (name, seeds if name in ('figure_2', 'figure_smoothing') else first) for name in figures}
 
     def _figures(self):
         "The figures of which all is there, or will be."
         e = self.experiment
-        frames = e.is_world or self.runs or (root()/e.folder()).is_dir()    # what a picture is drawn on
-        if frames and self._has(['baseline']): yield 'figure_5'
+        if self._has(['baseline']): yield 'figure_5'
         if self._has(scheme for curve in e.smoothing['curves'].values() for scheme in curve.values()): yield 'figure_smoothing'
-        if frames and {'table_9', 'table_persons'} & set(e.tables) and any(self._has([scheme]) for scheme in e.pictures['schemes']): yield 'figure_tracks'
+        followed = {'table_9', 'table_persons'} & set(e.tables)
+        if followed and any(self._has([scheme]) for scheme in e.pictures['schemes']): yield 'figure_tracks'
         if 'table_5' in e.tables and self._has(row['scheme'] for row in e.tables['table_5']['rows'] if e.runs(row['scheme'])):
-            yield from ('figure_1', 'figure_2', 'figure_6') if frames else ('figure_2',)
+            yield from ('figure_1', 'figure_2', 'figure_6')
 
     def _reports(self):
         "The jobs that make tables, claims and figures."
