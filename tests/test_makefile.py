@@ -79,13 +79,16 @@ def test_numbers_are_no_commands(checkout, given):
     assert calls(checkout) and not list(checkout.parent.rglob('X'))
 
 
-def test_the_graph_takes_them_from_the_environment():
+def test_the_graph_takes_them_from_the_environment(tmp_path):
     "A dry run of the Snakefile shows no value, and its words for the shell give it back."
+    (tmp_path/'nbs').symlink_to(REPO/'nbs')
+    (tmp_path/'data'/'weights').mkdir(parents=True)
+    (tmp_path/'data'/'weights'/'mobilenet_v2_imagenet.safetensors').touch()     # what its recipes name; a dry run reads it not
     source = '/my "CamVid"/$(touch X)/{s}'
     command = ['snakemake', '--snakefile', REPO/'Snakefile', '--cores', '1', '--dry-run', '--nolock', '--printshellcmds', '--forceall',
                '--config', 'profile=mini', 'data=camvid', 'seeds=1']
-    done = subprocess.run([Path(os.sys.executable).parent/command[0], *command[1:]], cwd=REPO, capture_output=True, text=True,
-                          env=os.environ | dict(CAMVID=source))
+    done = subprocess.run([Path(os.sys.executable).parent/command[0], *command[1:]], cwd=tmp_path, capture_output=True,
+                          text=True, env=os.environ | dict(CAMVID=source, VIDSEG_ROOT=str(tmp_path)))
     said = done.stdout + done.stderr
     assert done.returncode == 0, said[-2000:]
     lines = {line.strip() for line in said.splitlines() if 'camvid' in line}
