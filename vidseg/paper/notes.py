@@ -64,10 +64,10 @@ def _networks(experiment, schemes, seed):
     for network in experiment.networks:
         found = [scheme for scheme in per_frame if experiment.entry(scheme)['network'] == network]
         if not found: continue
-        of = next((scheme for scheme in found if recipes[scheme].steps), found[0])                  # one that trains it
-        recipe = recipes[of]
+        trained = next((scheme for scheme in found if recipes[scheme].steps), found[0])
+        recipe = recipes[trained]
         half = f', {recipe.mixed_precision}' if recipe.mixed_precision != 'no' else ''
-        start = _encoder(recipe, experiment.pretraining_recipe(of, seed))
+        start = _encoder(recipe, experiment.pretraining_recipe(trained, seed))
         yield f'{network.capitalize()}: {recipe.model}, {recipe.steps} steps of batch {recipe.batch_size}{half}, {start}.'
 
 

@@ -6,7 +6,7 @@
 __all__ = ['SMALLER', 'VERDICTS', 'Effect', 'effect', 'interval', 'holm', 'least', 'verdict', 'plain', 'draw_clips', 'over_draws']
 
 # %% ../../nbs/8_paper/01_statistics.ipynb #stat0002
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -95,12 +95,15 @@ def least(
 ) -> Effect:
     """What holds against all of them: the smallest difference and interval, the largest p.
 
-    Where some difference is negative, it is the smallest p of these, times the number of others."""
-    against = [one.p for one in effects if one.mean < 0]
+    Where some differences are negative, it is the one of these with the smallest p, which is multiplied by the number of others. The 90 %
+    interval is around those of all."""
     def of_all(name, of=np.min): return of([getattr(one, name) for one in effects]).item()
-    p = np.minimum(1, len(effects)*np.min(against)).item() if against else of_all('p', np.max)
-    smallest = {name: of_all(name) for name in ('mean', 'n', 'lower', 'upper', 'lower90')}
-    return Effect(p=p, error=of_all('error', np.max), upper90=of_all('upper90', np.max), **smallest)
+    around = dict(lower90=of_all('lower90'), upper90=of_all('upper90', np.max))
+    if against := [one for one in effects if one.mean < 0]:
+        surest = min(against, key=lambda one: (np.nan_to_num(one.p, nan=2.), one.mean))       # one replicate is the least sure
+        return replace(surest, p=np.minimum(1, len(effects)*surest.p).item(), **around)
+    smallest = {name: of_all(name) for name in ('mean', 'n', 'lower', 'upper')}
+    return Effect(p=of_all('p', np.max), error=of_all('error', np.max), **smallest, **around)
 
 # %% ../../nbs/8_paper/01_statistics.ipynb #stat0016
 SMALLER = ' (smaller than δ)'

@@ -108,10 +108,10 @@ def evaluate(
     data:str|Path|None=None,   # another clip folder with the same classes, relative to the root
     device:str|None=None,      # as for `pick_device`
     flow_cache:str|Path|None='data/flow', # where estimated flows are kept, relative to the root
-    own:bool=False,            # the numbers that the run is compared by; else those of another data set or split do not stand in for them
+    own:bool=False,            # whether these are the numbers that the run is compared by, whatever split they are of
     progress:bool=True,
 ) -> dict: # the numbers of the task's measures, parameters, what was evaluated, and the digest of the weights
-    """Evaluate a run and keep the numbers in its folder, named after data set and split where these are not the run's own, or `val`.
+    """Evaluate a run and keep the numbers in its folder, named after data set and split unless these are `own` or of the run's `val`.
 
     The numbers are percentages (miou, tc, iou/<class>, …); key_drop is in points of TC, tsb as in Table IV. Along a second flow,
     consistency is measured again: tc_farneback, …. The run keeps the sums that they are made of, and the seconds that each measure took.
@@ -131,4 +131,5 @@ def evaluate(
     sums = {name: measure.sums() for name, measure in measuring.measures.items()}
     found = numbers_of(sums, folder.classes, task.measures) | dict(parameters=count_parameters(model)) | settings
     found |= dict(sums=sums, seconds={name: round(seconds, 3) for name, seconds in measuring.seconds.items()})
-    return run.write_metrics(found, None if own else folder.name if data or split != 'val' else None, split)
+    is_other = not own and (data or split != 'val')
+    return run.write_metrics(found, folder.name if is_other else None, split)

@@ -167,7 +167,11 @@ def prepare_and_train(
     """Train a scheme, or go on with it; what it needs is made first where it is not there yet: its clips, the pretrained encoder it starts
     from, its teacher, that teacher's pseudo labels, the networks that a keyframe method is built of.
 
-    Raises `ValueError` for a teacher that is no better than the baseline, `FileNotFoundError` for a start that is not there."""
+    Raises `ValueError` for a teacher that is no better than the baseline and for a scheme without the fold that its data is in,
+    `FileNotFoundError` for a start that is not there."""
+    folds = experiment.in_folds(scheme)
+    if folds != [scheme] and '~' not in scheme:
+        raise ValueError(f"'{experiment.data}' is in folds: train one of them, as {' or '.join(folds)}")
     return make_run(experiment, Wanted(scheme, seed), recipe, **options)
 
 

@@ -47,14 +47,14 @@ def _splits(experiment, recipe):
 
 def _is_given(weights):
     "Whether an encoder's weights are a file that somebody has, and no run makes."
-    return weights not in (None, 'imagenet') and not (root()/weights).resolve().is_relative_to((root()/'runs').resolve())
+    return weights not in (None, 'imagenet') and Path(weights).parts[0] != 'runs'
 
 
 def _how_to_train(experiment, wanted):
-    "The command that makes what a scheme takes from another data set."
-    data, _, scheme = experiment.entry(wanted.scheme).get('trained_on', '').partition('/')
-    made = f'vidseg train --profile {experiment.profile} --data {data} --scheme {scheme} --seed {wanted.seed}'
-    return f': `{made}` makes it' if data else ''
+    "The command that makes what a scheme takes from another data set; empty for a scheme that takes nothing."
+    if not (source := experiment.entry(wanted.scheme).get('trained_on')): return ''
+    data, _, scheme = source.partition('/')
+    return f': `vidseg train --profile {experiment.profile} --data {data} --scheme {scheme} --seed {wanted.seed}` makes it'
 
 
 def _missing(experiment, wanted, recipe, converted):
@@ -78,7 +78,7 @@ def to_provide(
     experiment:Experiment,
     wanted:list[Wanted],
     converted:bool=False, # whether the clips of a real data set will be made first
-) -> list[str]:
+) -> list[str]: # each once
     "What has to be provided before these runs can be made, one line each."
     return list(dict.fromkeys(line for each in wanted for line in _missing(experiment, each, experiment.recipe_of(each), converted)))
 
