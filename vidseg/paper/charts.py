@@ -20,7 +20,7 @@ from ..workspace import and_more
 # %% ../../nbs/8_paper/06_charts.ipynb #fa2c764f
 def _finish(figure, result, height, top=105, below='', title=None):
     "A chart of results: which table, how many replicates; the legend is below."
-    n, of_rows = len(result.made['seeds']), result.rows.get('seeds', pd.Series(dtype=int))
+    n, of_rows = len(result.made['seeds']), result.rows['n' if 'n' in result.rows else 'seeds']       # of claims, of tables
     fewest = of_rows[of_rows > 0].min()
     many = f'{fewest} to {n}' if fewest < n else n
     says = f'{many} replicates; bars: 95 % interval of the difference, paired by replicate' if n > 1 else 'one replicate: no interval'
@@ -234,7 +234,7 @@ def forest(
     found = found.assign(panel=found.metric.str.partition('/')[0], verdict=found.verdict.map(plain))
     diamond = dict(size=9, symbol='diamond', color='white', line=dict(color='#000000', width=1.2))
     panels = sorted(set(found.panel), key=['tc_same', *METRICS, *found.panel].index)
-    height = 36*len(found) + 70*(len(panels) - 1)
+    height = 44*len(found) + 70*(len(panels) - 1)
     figure = make_subplots(len(panels), 1, row_heights=[int((found.panel == name).sum()) for name in panels], vertical_spacing=70/height)
     for line, name in enumerate(panels, 1):
         here, kind, axis = found[found.panel == name].reset_index(drop=True), metric(name), '' if line == 1 else line

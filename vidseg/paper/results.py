@@ -32,6 +32,8 @@ _FIRST = ('miou', 'miou_flip', 'pixel_accuracy', 'tsb', 'tc', 'tc_same', 'tc_wei
 _LAST = 'fps', 'latency_peak', 'key_drop'
 _SPEED = dict(fps=Metric('fps', unit=', frames a second'), latency_peak=Metric('Slowest/mean frame', digits=2, unit=''))
 _RANK = dict(mean_rank=Metric('Mean rank', better=-1, unit=''))
+_COSTS = dict(seconds_tc=Metric('Time of TC', better=-1, unit=', seconds'), seconds_tsb=Metric('Time of Tsb', better=-1, unit=', seconds'),
+              step_memory_mb=Metric('Memory of a step', better=-1, unit=', MB'))        # which claims speak of, and no table
 
 
 def _metrics():
@@ -49,7 +51,7 @@ def metric(
     name:str, # of a number of a run, or of several, as 'tc/road, tc/car'
 ) -> Metric:
     "How a number is called and printed: as its measure says, that of a class as its metric, else by its own name."
-    if name in METRICS: return METRICS[name]
+    if name in METRICS or name in _COSTS: return (METRICS | _COSTS)[name]
     first, *others = name.split(', ')
     of, _, of_class = first.partition('/')
     if not of_class: return Metric(name)
