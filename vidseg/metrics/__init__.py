@@ -5,20 +5,21 @@
 # %% auto #0
 __all__ = ['MeanIoU', 'PixelAccuracy', 'iou_per_class', 'joint_histogram', 'TC_PROTOCOLS', 'TemporalConsistency',
            'VideoConsistency', 'flicker_map', 'warp_labels', 'Flicker', 'LabelledConsistency', 'visible_pixels',
-           'TemporalStability', 'Track', 'TrackAP', 'by_frame', 'youtube_vis_ap', 'hota_counts', 'identity_counts',
-           'mask_flicker_counts', 'matched', 'tracking_numbers']
+           'TemporalStability', 'Track', 'TrackAP', 'by_frame', 'youtube_vis_ap', 'matting_errors', 'dtssd', 'messddt',
+           'hota_counts', 'identity_counts', 'mask_flicker_counts', 'matched', 'tracking_numbers']
 
 # %% ../../nbs/6_metrics/00_room.ipynb #1d057861
 from .average_precision import Track, TrackAP, by_frame, youtube_vis_ap
 from .accuracy import MeanIoU, PixelAccuracy, iou_per_class, joint_histogram
 from .consistency import TC_PROTOCOLS, TemporalConsistency, VideoConsistency, flicker_map, warp_labels
 from .flicker import Flicker, LabelledConsistency, visible_pixels
+from .matting import dtssd, matting_errors, messddt
 from .stability import TemporalStability
 from .tracking import hota_counts, identity_counts, mask_flicker_counts, matched, tracking_numbers
 
 _all_ = [
     'MeanIoU', 'PixelAccuracy', 'iou_per_class', 'joint_histogram', 'TC_PROTOCOLS', 'TemporalConsistency',
     'VideoConsistency', 'flicker_map', 'warp_labels', 'Flicker', 'LabelledConsistency', 'visible_pixels', 'TemporalStability',
-    'Track', 'TrackAP', 'by_frame', 'youtube_vis_ap',
+    'Track', 'TrackAP', 'by_frame', 'youtube_vis_ap', 'matting_errors', 'dtssd', 'messddt',
     'hota_counts', 'identity_counts', 'mask_flicker_counts', 'matched', 'tracking_numbers',
 ]

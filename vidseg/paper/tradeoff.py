@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'trade_off', 'figure_2', 'figure_latency', 'accuracy_and_flicker', 'lowest_flicker', 'better_than_smoothing',
-           'figure_smoothing']
+           'smoothing_table', 'figure_smoothing']
 
 # %% ../../nbs/8_paper/09_tradeoff.ipynb #f6edba6a
 import numpy as np
@@ -14,6 +14,7 @@ from .drawing import COLORS, finish_chart, place_labels
 from .notes import run_here
 from .results import METRICS, collect
 from .statistics import Effect, effect
+from .tables import Table
 from ..training.experiments import Experiment
 
 # %% ../../nbs/8_paper/09_tradeoff.ipynb #91804328
@@ -258,11 +259,34 @@ def better_than_smoothing(
     return effect([lowest(smoothing, seed) - lowest(curve, seed) for seed in sorted(set.intersection(*seeds))])
 
 
-def _less_than(points, curve, smoothing, below):
-    "In words, how much less flicker a curve leaves than each way of smoothing."
-    gains = {other: better_than_smoothing(points, curve, other, below) for other in smoothing}
-    words = ', '.join(f"{other} {METRICS['miou'].change(gain.mean, gain.ci95)}" for other, gain in gains.items())
-    return f'{curve}, less flicker in points than by {words}'
+def _gains(points, below, smoothing):
+    "Curve of a loss term → way of smoothing → the effect of the one against the other."
+    trained = [name for name in points.curve.unique() if name not in smoothing]
+    return {name: {other: better_than_smoothing(points, name, other, below) for other in smoothing} for name in trained}
+
+
+def _change(gain): return METRICS['miou'].change(gain.mean, gain.ci95)
+
+
+def smoothing_table(
+    points:pd.DataFrame, # as from `accuracy_and_flicker`
+    below:float,         # how much mIoU may be lost
+    smoothing:list[str], # the curves that are smoothing at inference
+    title:str,
+    made:dict,           # provenance, as from `describe`
+) -> Table: # named 'smoothing': a row a curve and way of smoothing
+    "In numbers, how much less flicker each loss term leaves than each way of smoothing at the same accuracy; and all points, run by run."
+    def judged(gain):
+        if not gain.ci95 < abs(gain.mean): return 'undecided'
+        return 'better than smoothing' if gain.mean > 0 else 'worse than smoothing'
+    rows, shown = [], []
+    for name, gains in _gains(points, below, smoothing).items():
+        for other, gain in gains.items():
+            which = {'Trained with': name, 'Smoothing': other, 'Replicates': gain.n}
+            shown.append(which | {'Less flicker, points': _change(gain), 'Verdict': judged(gain)})
+            rows.append(dict(curve=name, smoothing=other, seeds=gain.n, less_flicker=gain.mean, less_flicker_ci95=gain.ci95))
+    note = f'The lowest flicker of each curve at the mIoU of the baseline less {below:g}, paired by replicate; 95 % interval.'
+    return Table('smoothing', title, pd.DataFrame(rows), pd.DataFrame(shown), ['miou', 'flicker'], points, made, [note])
 
 
 _FARTHEST = 10   # points of mIoU below the baseline: what lies farther away is outside of the picture
@@ -293,6 +317,7 @@ def figure_smoothing(
     for axis, of, label in (('xaxis', shown.miou, 'mIoU, %'), ('yaxis', shown.flicker, 'flicker, % (lower is better)')):
         room = .08*(of.max() - of.min()) + .1
         figure.update_layout({axis: dict(title=label, range=[of.min() - room, of.max() + room])})
-    lines = [_less_than(points, name, smoothing, below) for name in paints if name not in smoothing]
+    lines = [f'{name}, less flicker in points than by ' + ', '.join(f'{other} {_change(gain)}' for other, gain in gains.items())
+             for name, gains in _gains(points, below, smoothing).items()]
     finish_chart(figure, title, '<br>'.join(lines), height, 65 + 16*len(lines), 95, **_LOOK)
     return figure.update_layout(legend=dict(orientation='h', x=0, y=-60/height, yanchor='top', font_size=13))
