@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'create_model', 'for_inference', 'load_encoder', 'load_network', 'read_weights', 'SegNet', 'SegOutput',
-           'as_segnet', 'count_parameters', 'SOLOv2', 'SoloOutput', 'Instances', 'Linker', 'StemSeg', 'TrackedSOLOv2']
+           'as_segnet', 'count_parameters', 'SOLOv2', 'SoloOutput', 'Instances', 'Linker', 'StemSeg', 'TrackedSOLOv2',
+           'IndexNet']
 
 # %% ../../nbs/3_networks/00_room.ipynb #2248bf64
+from .indexnet import IndexNet
 from .linking import Linker
 from .models import MODELS, create_model, for_inference, load_encoder, load_network, read_weights
 from .segnet import SegNet, SegOutput, count_parameters
@@ -18,5 +20,5 @@ from .wrap import as_segnet
 _all_ = [
     'MODELS', 'create_model', 'for_inference', 'load_encoder', 'load_network', 'read_weights', 'SegNet', 'SegOutput',
     'as_segnet', 'count_parameters', 'SOLOv2', 'SoloOutput', 'Instances',
-    'Linker', 'StemSeg', 'TrackedSOLOv2',
+    'Linker', 'StemSeg', 'TrackedSOLOv2', 'IndexNet',
 ]
