@@ -40,13 +40,20 @@ class ActorWorld(World):
         noise:float=1.,                    # strength of sensor noise, exposure flicker and motion blur; 0 gives clean frames
         actors:tuple[int, int]=(2, 5),     # the fewest and the most
         kinds:tuple[str, ...]=tuple(FIGURES), # which kinds may play
+        near:tuple[float, float]=(.6, 1.1), # how tall the farthest and the nearest person is, in heights of the frame
+        look:str|None=None,                # 'A', 'B' or 'C': other hues, patterns and meadows than in the other two; None: all of them
+        still:bool=False,                  # a camera that does not move
     ):
-        "Raises `ValueError` for a size that is too small, a number of actors not in 1 … 255, or unknown kinds."
+        """Raises `ValueError` for a size that is too small, a number of actors not in 1 … 255, sizes that are none, and for unknown kinds
+        and looks."""
         super().__init__(seed, size, length, fps, noise)
         if not 1 <= actors[0] <= actors[1] <= 255: raise ValueError(f'actors {actors}: from the fewest, at least 1, to the most, up to 255')
         if not kinds or set(kinds) - set(FIGURES): raise ValueError(f"kinds {kinds}: some of {', '.join(FIGURES)} are needed")
+        if not 0 < near[0] <= near[1]: raise ValueError(f'near {near}: from the smallest, above 0, to the tallest')
+        if look not in (None, *'ABC'): raise ValueError(f"look '{look}' is unknown; known are A, B, C")
         rng = np.random.default_rng([seed, 13])
-        self._seen = {}
+        self._seen, self._near, self._still = {}, near, still
+        self._set = None if look is None else 'ABC'.index(look)
         self._film(rng)
         self._cast(rng, rng.integers(actors[0], actors[1] + 1), list(kinds))
         self._paint(rng)
@@ -54,7 +61,8 @@ class ActorWorld(World):
     # ---- who plays, where and when ----------------------------------------------------------------------------------------
     def _film(self, rng):
         "The camera: how it pans, sways and shakes, and the exposure."
-        def sway(amplitude, low, high): return amplitude, rng.uniform(low, high), rng.uniform(0, 6.3)    # for `wave`
+        moves = 0. if self._still else 1.
+        def sway(amplitude, low, high): return moves*amplitude, rng.uniform(low, high), rng.uniform(0, 6.3)    # for `wave`
         self._pan = sway(_PAN, .02, .06)                         # of the backdrop
         self._sway = [sway(.012, .2, .6), sway(.012, .2, .6)]    # right and down, in widths
         self._shake = [sway(.003, 2, 4), sway(.003, 2, 4)]
@@ -68,12 +76,12 @@ class ActorWorld(World):
         "Kind, figure, clothes, size and path of every actor; from small ones behind to tall ones in front."
         H, W = self.size
         of = rng.choice(kinds, count)
-        clothes = [wardrobe(rng) for _ in range(count)]
+        clothes = [wardrobe(rng, self._set) for _ in range(count)]
         if self.seed % 2 and count > 1: of[1], clothes[1] = of[0], alike(rng, clothes[0])
         leaves = rng.permutation(count) < np.floor(count/3 + rng.random())
         self._figures = [FIGURES[kind](rng) for kind in of]
         self._clothes, self.kinds = clothes, [str(kind) for kind in of]
-        near = rng.uniform(.6, 1.1, count)
+        near = rng.uniform(*self._near, count)
         self._unit = near*min(H, .75*W)                          # pixels a unit
         self._ground = (.5 + .55*near)*H - .02*H*rng.random(count)
         self._height = np.where([f.flies for f in self._figures], rng.uniform(.25, .75, count)*self._unit, 0)
@@ -125,7 +133,7 @@ class ActorWorld(World):
         self._texels[:, 2, 2] = 1
         self._corners = np.array([[(-.5, w - .5, w - .5, -.5), (-.5, -.5, h - .5, h - .5), (1, 1, 1, 1)] for h, w, _ in
                                   (image.shape for image in self._textures)])
-        self._backdrop = landscape(rng, int(1.15*H), int((1.15 + 2*_PAN)*W) + 4)
+        self._backdrop = landscape(rng, int(1.15*H), int((1.15 + 2*_PAN)*W) + 4, self._set)
         self._id = np.concatenate([[0], 1 + self._actor]).astype(np.uint8)            # surface 0 is the backdrop
         self._class = np.array([0, *(self.classes.index(self.kinds[k]) for k in self._actor)], np.uint8)
 

@@ -224,13 +224,15 @@ def landscape(
     rng:np.random.Generator,
     height:int, # pixels
     width:int,  # pixels
+    season:int|None=None, # 0, 1 or 2: a green, a yellow or a bluish meadow; None: any
 ) -> np.ndarray: # (height,width,3) float32
     "Sky, two ranges of hills, trees, a meadow and a path."
     rows = max(2, int(.62*height))
     air, image = sky(rng, vary(rng, (.76, .79, .80), .05)), np.zeros((height, width, 3), np.float32)
     image[:rows] = cv2.resize(air, (max(width, 4*rows), rows), interpolation=cv2.INTER_AREA)[:, :width]
     x, y = np.arange(width)/height, np.arange(height)[:, None]/height
-    grass = vary(rng, [(.45, .55, .30), (.62, .58, .38), (.50, .56, .44)][rng.integers(3)], .1)
+    any_season = rng.integers(3)
+    grass = vary(rng, [(.45, .55, .30), (.62, .58, .38), (.50, .56, .44)][any_season if season is None else season], .1)
     for top, rough, color in ((.40, .07, (.55, .64, .68)), (.47, .04, (.48, .58, .50)), (.53, .015, grass)):
         phase = rng.uniform(0, 6.3, 3)
         line = top - rough*(np.sin(1.7*x + phase[0]) + .5*np.sin(4.1*x + phase[1]) + .2*np.sin(9.7*x + phase[2]))
