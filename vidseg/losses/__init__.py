@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['MultiFrameLoss', 'PairwiseFrameLoss', 'pairwise_frame_loss', 'SingleFrameLoss', 'TemporalLoss', 'temporal_loss',
            'temporal_map', 'MaskTemporalLoss', 'dice_loss', 'mask_temporal_loss', 'solo_loss', 'identity_loss',
-           'EmbeddingLoss', 'embedding_loss', 'MattingLoss', 'alpha_loss', 'composition_loss']
+           'trimap_loss', 'EmbeddingLoss', 'embedding_loss', 'MattingLoss', 'alpha_loss', 'composition_loss']
 
 # %% ../../nbs/5_losses/00_room.ipynb #67c46bd7
 from .embeddings import EmbeddingLoss, embedding_loss
-from .instances import MaskTemporalLoss, dice_loss, identity_loss, mask_temporal_loss, solo_loss
+from .instances import MaskTemporalLoss, dice_loss, identity_loss, mask_temporal_loss, solo_loss, trimap_loss
 from .matting import MattingLoss, alpha_loss, composition_loss
 from .multi_frame import MultiFrameLoss
 from .pairwise import PairwiseFrameLoss, pairwise_frame_loss
@@ -17,5 +17,5 @@ from .single_frame import SingleFrameLoss
 from .temporal import TemporalLoss, temporal_loss, temporal_map
 
 _all_ = ['MultiFrameLoss', 'PairwiseFrameLoss', 'pairwise_frame_loss', 'SingleFrameLoss', 'TemporalLoss', 'temporal_loss', 'temporal_map',
-         'MaskTemporalLoss', 'dice_loss', 'mask_temporal_loss', 'solo_loss', 'identity_loss',
+         'MaskTemporalLoss', 'dice_loss', 'mask_temporal_loss', 'solo_loss', 'identity_loss', 'trimap_loss',
          'EmbeddingLoss', 'embedding_loss', 'MattingLoss', 'alpha_loss', 'composition_loss']
