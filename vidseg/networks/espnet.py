@@ -200,11 +200,12 @@ class ESPNetV2(SegNet):
         num_classes:int,        # C
         pretrained:bool=False,  # must be False
         s:float=2.,             # width of the encoder, one of 0.5, 1, 1.25, 1.5, 2
+        width:int|None=None,    # of the decoder's pyramids at each scale; None: half the classes, 8…16, as the authors; of Cityscapes 10
     ):
         super().__init__(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
         if pretrained: raise ValueError("no library has ImageNet weights of ESPNetV2: give a file of weights instead of 'imagenet'")
         self.encoder = ESPNetV2Encoder(s)
-        width, outputs = min(max(num_classes // 2, 8), 16), (64, 48, 32)
+        width, outputs = width or min(max(num_classes // 2, 8), 16), (64, 48, 32)
         *skipped, last = self.encoder.channels
         self.decoder = nn.ModuleList(DecoderStep(a, b, width, c) for a, b, c in zip((last, *outputs), reversed(skipped), outputs))
         self.classifier = EfficientPyramidPooling(outputs[-1], width, num_classes, activate=False)

@@ -137,6 +137,7 @@ MODELS = {  # name → function of (num_classes, pretrained=…)
     'hrnet_w18': partial(MultiScaleNet, 'hrnet_w18_small_v2'),
     'bisenetv2': BiSeNetV2,
     'espnetv2': ESPNetV2,
+    'espnetv2_cityscapes': partial(ESPNetV2, width=10),  # of any classes: the public Cityscapes weights fit, but for the classifier
     'hardnet': FCHarDNet,
     **{name: partial(SmpNet, name) for name in SMP_ARCHITECTURES},
 }
