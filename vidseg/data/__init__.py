@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Clip', 'ClipFolder', 'read_video', 'write_clip', 'write_dataset_info', 'FaceWorld', 'colorize', 'grid', 'heat',
            'legend', 'overlay', 'to_image', 'StreetWorld', 'read_image', 'video_frames', 'video_info', 'write_image',
-           'write_video', 'Video', 'import_folder', 'WORLDS', 'write_world', 'ActorWorld', 'trimap_from_alpha',
-           'trimap_from_mask', 'trimap_ids', 'trimap_of_kind', 'trimap_picture']
+           'write_video', 'Video', 'import_folder', 'WORLDS', 'write_world', 'ActorWorld', 'clip_trimaps',
+           'trimap_from_alpha', 'trimap_from_mask', 'trimap_ids', 'trimap_of_kind', 'trimap_picture']
 
 # %% ../../nbs/1_data/00_room.ipynb #81b31327
 from .actors import ActorWorld
@@ -16,7 +16,7 @@ from .folders import import_folder
 from .pictures import colorize, grid, heat, legend, overlay, to_image
 from .street import StreetWorld
 from .images import read_image, write_image
-from .trimaps import trimap_from_alpha, trimap_from_mask, trimap_ids, trimap_of_kind, trimap_picture
+from .trimaps import clip_trimaps, trimap_from_alpha, trimap_from_mask, trimap_ids, trimap_of_kind, trimap_picture
 from .video import Video, video_frames, video_info, write_video
 from .worlds import WORLDS, write_world
 
@@ -24,5 +24,5 @@ _all_ = [
     'Clip', 'ClipFolder', 'read_video', 'write_clip', 'write_dataset_info', 'FaceWorld', 'colorize', 'grid', 'heat',
     'legend', 'overlay', 'to_image', 'StreetWorld', 'read_image', 'video_frames', 'video_info', 'write_image',
     'write_video', 'Video', 'import_folder', 'WORLDS', 'write_world', 'ActorWorld',
-    'trimap_from_alpha', 'trimap_from_mask', 'trimap_ids', 'trimap_of_kind', 'trimap_picture',
+    'clip_trimaps', 'trimap_from_alpha', 'trimap_from_mask', 'trimap_ids', 'trimap_of_kind', 'trimap_picture',
 ]

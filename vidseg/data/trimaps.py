@@ -4,13 +4,16 @@
 
 # %% auto #0
 __all__ = ['BACKGROUND', 'UNKNOWN', 'FOREGROUND', 'TRIMAP_CLASSES', 'TRIMAP_KINDS', 'trimap_ids', 'trimap_picture', 'ellipse',
-           'trimap_from_alpha', 'default_radius', 'trimap_from_mask', 'trimap_of_kind', 'together']
+           'trimap_from_alpha', 'default_radius', 'trimap_from_mask', 'trimap_of_kind', 'together', 'clip_trimaps']
 
 # %% ../../nbs/1_data/22_trimaps.ipynb #trima002
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+
+from .clips import Clip
+from .tracks import seen
 
 BACKGROUND, UNKNOWN, FOREGROUND = 0, 1, 2
 TRIMAP_CLASSES = 'background', 'unknown', 'foreground'
@@ -90,10 +93,11 @@ def trimap_from_mask(
 def trimap_of_kind(
     alpha:np.ndarray, # (H,W) 0…1
     kind:str,         # narrow, middle, wide
+    radius:float|None=None, # px; None: `default_radius`
 ) -> np.ndarray: # (H,W) uint8: 0, 1, 2
-    "A true trimap of a benchmark: what is soft, grown by half the default radius, by it, or by twice of it. Raises `ValueError`."
+    "A true trimap of a benchmark: what is soft, grown by half the radius, by it, or by twice of it. Raises `ValueError`."
     if kind not in TRIMAP_KINDS: raise ValueError(f"trimap kind '{kind}' is unknown; known are {', '.join(TRIMAP_KINDS)}")
-    return trimap_from_alpha(alpha, TRIMAP_KINDS[kind]*default_radius((alpha > .5).sum()))
+    return trimap_from_alpha(alpha, TRIMAP_KINDS[kind]*(radius or default_radius((alpha > .5).sum())))
 
 
 def together(
@@ -102,3 +106,18 @@ def together(
     "One trimap of several: foreground where any is, else unknown where any is."
     certain, unknown = (trimaps == FOREGROUND).any(0), (trimaps == UNKNOWN).any(0)
     return _as_ids(~(certain | unknown), certain)
+
+# %% ../../nbs/1_data/22_trimaps.ipynb #trima016
+def clip_trimaps(
+    clip:Clip,
+    i:int,                  # frame
+    kind:str='middle',      # of those from an alpha: narrow, middle, wide
+    radius:float|None=None, # px; None: `default_radius`
+) -> tuple[np.ndarray, np.ndarray]: # (N,) numbers of the tracks that are seen; (N,H,W) uint8: 0, 1, 2
+    "The trimap of every instance of a frame, of its alpha where the clip has one, else of its mask. Raises as `seen`."
+    ids, masks, _ = seen(clip, i)
+    known = (clip.path/'alpha').is_dir()
+    def of(track, mask):
+        if known: return trimap_of_kind(clip.alpha(i, int(track)), kind, radius)
+        return trimap_from_mask(mask, None if radius is None else round(TRIMAP_KINDS[kind]*radius))
+    return ids, np.stack([of(*one) for one in zip(ids, masks)]) if len(ids) else masks.astype(np.uint8)
