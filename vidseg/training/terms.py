@@ -23,7 +23,8 @@ from ..networks.mask_track import MaskTrackRCNN
 from ..networks.solo import SOLOv2
 from ..networks.stem import StemSeg
 from ..networks.track_head import TrackedSOLOv2
-from .instance_terms import InstanceStep, box_track, mask_rcnn, mask_temporal, solo, stem, track_head
+from ..networks.trimap_branch import TrimapSOLOv2
+from .instance_terms import InstanceStep, box_track, mask_rcnn, mask_temporal, solo, stem, track_head, trimap
 from ..workspace import root
 
 # %% ../../nbs/7_training/02_terms.ipynb #ac52ba0c
@@ -188,6 +189,7 @@ TERMS = {
     'stem': Term(stem, ('video',), InstanceStep, StemSeg),
     'mask_rcnn': Term(mask_rcnn, (), InstanceStep, MaskTrackRCNN),
     'box_track': Term(box_track, ('video',), InstanceStep, MaskTrackRCNN),
+    'trimap': Term(trimap, (), InstanceStep, TrimapSOLOv2),
 }
 
 
