@@ -90,14 +90,19 @@ def trimap_from_mask(
     return trimap_from_alpha(mask.astype(np.float32), default_radius(mask.sum()) if radius is None else radius, 'morphology')
 
 
+def _reach(mask, kind, radius):
+    "How far a trimap of a kind reaches, px: `radius`, or the mask's own, times that of the kind. Raises `ValueError` for an unknown kind."
+    if kind not in TRIMAP_KINDS: raise ValueError(f"trimap kind '{kind}' is unknown; known are {', '.join(TRIMAP_KINDS)}")
+    return TRIMAP_KINDS[kind]*(default_radius(mask.sum()) if radius is None else radius)
+
+
 def trimap_of_kind(
     alpha:np.ndarray, # (H,W) 0…1
     kind:str,         # narrow, middle, wide
     radius:float|None=None, # px; None: `default_radius`
 ) -> np.ndarray: # (H,W) uint8: 0, 1, 2
     "A true trimap of a benchmark: what is soft, grown by half the radius, by it, or by twice of it. Raises `ValueError`."
-    if kind not in TRIMAP_KINDS: raise ValueError(f"trimap kind '{kind}' is unknown; known are {', '.join(TRIMAP_KINDS)}")
-    return trimap_from_alpha(alpha, TRIMAP_KINDS[kind]*(radius or default_radius((alpha > .5).sum())))
+    return trimap_from_alpha(alpha, _reach(alpha > .5, kind, radius))
 
 
 def together(
@@ -111,13 +116,13 @@ def together(
 def clip_trimaps(
     clip:Clip,
     i:int,                  # frame
-    kind:str='middle',      # of those from an alpha: narrow, middle, wide
+    kind:str='middle',      # narrow, middle, wide
     radius:float|None=None, # px; None: `default_radius`
 ) -> tuple[np.ndarray, np.ndarray]: # (N,) numbers of the tracks that are seen; (N,H,W) uint8: 0, 1, 2
-    "The trimap of every instance of a frame, of its alpha where the clip has one, else of its mask. Raises as `seen`."
+    "The trimap of every instance of a frame, of its alpha where the clip has one, else of its mask. Raises as `trimap_of_kind` and `seen`."
     ids, masks, _ = seen(clip, i)
     known = (clip.path/'alpha').is_dir()
     def of(track, mask):
         if known: return trimap_of_kind(clip.alpha(i, int(track)), kind, radius)
-        return trimap_from_mask(mask, None if radius is None else round(TRIMAP_KINDS[kind]*radius))
+        return trimap_from_mask(mask, round(_reach(mask, kind, radius)))
     return ids, np.stack([of(*one) for one in zip(ids, masks)]) if len(ids) else masks.astype(np.uint8)

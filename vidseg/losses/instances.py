@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
 from .temporal import divergence_map
-from ..networks.solo import GridTargets, SoloOutput, larger, quarter
-from ..networks.trimap_branch import trimap_logits
+from ..networks.grids import GridTargets, quarter
+from ..networks.solo import SoloOutput, larger, mask_logits
 
 # %% ../../nbs/5_losses/05_instances.ipynb #inst0003
 def dice_loss(
@@ -42,7 +42,7 @@ def solo_loss(
             focal = focal + sigmoid_focal_loss(scores[n], classes, .25, 2., 'sum')
             held += int((grid.labels >= 0).sum())
             if not len(grid.cells): continue
-            mine = torch.einsum('en,ehw->nhw', kernels[n].flatten(1)[:, grid.cells], output.features[n])
+            mine = mask_logits(kernels[n].flatten(1)[:, grid.cells].T, output.features[n])[:, 0]
             dice.append(dice_loss(mine.sigmoid(), small[grid.instances]))
     none = output.features.sum()*0                                  # nothing is held: the graph stays whole
     return dict(mask=3*torch.cat(dice).mean() if dice else none, classes=focal/(held + 1))
@@ -62,7 +62,7 @@ def trimap_loss(
         wanted = F.one_hot(true.long(), 3).movedim(-1, 1).to(output.features.dtype)
         for grid, kernels in zip(of_image, output.kernels):
             if not len(grid.cells): continue
-            said = larger(trimap_logits(kernels[n].flatten(1)[:, grid.cells].T, output.features[n]), 4)[..., :H, :W]
+            said = larger(mask_logits(kernels[n].flatten(1)[:, grid.cells].T, output.features[n]), 4)[..., :H, :W]
             dice.append(dice_loss(said.softmax(1).flatten(0, 1), wanted[grid.instances].flatten(0, 1)))
     return torch.cat(dice).mean() if dice else output.features.sum()*0
 

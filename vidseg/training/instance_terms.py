@@ -16,7 +16,8 @@ from torch import Tensor
 from ..losses.embeddings import embedding_loss, semantics_loss
 from ..losses.instances import identity_loss, mask_temporal_loss, solo_loss, trimap_loss
 from ..networks.mask_track import boxes_around
-from ..networks.solo import grid_targets, quarter
+from ..networks.grids import grid_targets, quarter
+from ..networks.solo import mask_logits
 
 # %% ../../nbs/7_training/01_instance_terms.ipynb #iterm003
 # what of a step a network is told beside its frames, where it learns by this term
@@ -111,9 +112,8 @@ def _surest(targets, scores, n):
 
 def _logits(output, row, place):
     "(1,h,w) what a cell says of its mask, before the sigmoid; (3,h,w) of its trimap, before the softmax."
-    (grid, cell), features = place, output.features[row]
-    kernels = output.kernels[grid][row].flatten(1)[:, cell].view(-1, len(features))
-    return torch.einsum('ke,ehw->khw', kernels, features)
+    grid, cell = place
+    return mask_logits(output.kernels[grid][row].flatten(1)[None, :, cell], output.features[row])[0]
 
 
 def _quarter_flow(flow, size):

@@ -20,7 +20,7 @@ from ..keyframes.models import create_keyframe_method
 from ..motion.flow import check_flow
 from ..networks.linking import finds_instances
 from ..networks.models import builder_of, create_model
-from ..networks.solo import levels_for
+from ..networks.grids import levels_for
 from .following import Linked, picture_instances, walk_instances, walk_true_instances
 from .instance_measures import INSTANCE_MEASURES
 from .instance_sampling import InstanceFrames
@@ -176,7 +176,7 @@ def _check_terms(recipe):
         raise ValueError(f"recipe '{recipe.name}': loss term '{others[0]}' is not one of task '{recipe.task}', which has {', '.join(own)}")
     with torch.device('meta'): networks = [create_model(name, 2) for name in recipe.model.split('+')]
     for name in recipe.terms:
-        if all(isinstance(network, TERMS[name].teaches) for network in networks): continue
+        if all(map(TERMS[name].can_teach, networks)): continue
         raise ValueError(f"recipe '{recipe.name}': loss term '{name}' is for a {TERMS[name].teaches.__name__}, which {recipe.model} is not")
 
 

@@ -165,11 +165,16 @@ class Term:
     loss: Callable     # `Step` → scalar, or scalars by name, to be added; where the term learns itself, a module class made of a recipe
     needs: tuple = ()  # of `NEEDS`. A term that needs a teacher and no video looks at the labelled frames
     sees: type = Step  # what it is a function of; of a task with a kind of step of its own, that one or what it is made from
-    teaches: type = nn.Module # the networks that can learn it
+    teaches: type = nn.Module # the networks that can learn it,
+    but_not: type|tuple = ()  # except these of them
 
     def __post_init__(self):
         if unknown := [need for need in self.needs if need not in NEEDS]:
             raise ValueError(f"a loss term cannot need '{unknown[0]}'; it can need {', '.join(NEEDS)}")
+
+    def can_teach(self, network:nn.Module) -> bool:
+        "Whether a network can learn it."
+        return isinstance(network, self.teaches) and not isinstance(network, self.but_not)
 
     def made_for(self, recipe) -> Callable: # `Step` → scalar, or scalars by name
         "The loss, ready to be used in a training; its parameters, where it has some, are new."
@@ -183,7 +188,7 @@ TERMS = {
     'multi_frame': Term(MultiFrame, ('video', 'teacher', 'both neighbours')),
     'single_frame': Term(SingleFrame, ('teacher',)),
     'decision': Term(decision, ('video',)),
-    'solo': Term(solo, (), InstanceStep, SOLOv2),
+    'solo': Term(solo, (), InstanceStep, SOLOv2, TrimapSOLOv2),
     'mask_temporal': Term(mask_temporal, ('video',), InstanceStep, SOLOv2),
     'track_head': Term(track_head, ('video',), InstanceStep, TrackedSOLOv2),
     'stem': Term(stem, ('video',), InstanceStep, StemSeg),
