@@ -10,7 +10,7 @@ from ..workspace import lazy_room
 
 _HOME = {name: module for module, names in dict(
     statistics='Effect draw_clips effect holm interval least verdict',
-    results='METRICS collect describe find_runs judge paper_numbers paper_table primary',
+    results='METRICS collect describe judge paper_numbers paper_table primary',
     notes='reading_notes run_here',
     tables='Table table',
     drawing='COLORS plot_log read_log save_figure',

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METRICS', 'SAME_CLASS', 'CONSISTENCY', 'metric', 'ranks', 'paper_table', 'paper_numbers', 'speed', 'results_of',
            'is_there', 'collect', 'differences', 'compare', 'collect_draws', 'over_clips', 'is_consistency',
-           'accuracy_of', 'margin', 'is_worse', 'primary', 'judge', 'find_runs', 'describe', 'note_provenance']
+           'accuracy_of', 'margin', 'is_worse', 'primary', 'judge', 'describe', 'note_provenance']
 
 # %% ../../nbs/8_paper/02_results.ipynb #6e565222
 import functools
@@ -132,12 +132,16 @@ def _on_fold(experiment, scheme, seed):
     return metrics | {name: value for name, value in found.items() if value is not None}
 
 
+def _mean_of(folds):
+    "The means of the numbers of folds. A class that one of them does not show has no number there: its mean is that of the others."
+    if len(folds) == 1: return folds[0]
+    found = {name: [fold[name] for fold in folds if isinstance(fold.get(name), float)] for name in folds[0]}
+    return folds[0] | {name: float(np.mean(values)) for name, values in found.items() if values}
+
+
 def _measured(experiment, scheme, seed):
     "The metrics of a replicate; where the data has folds, their means. Raises as `collect`."
-    folds = [_on_fold(experiment, on_fold, seed) for on_fold in experiment.in_folds(scheme)]
-    if len(folds) == 1: return folds[0]
-    numbers = [name for name, value in folds[0].items() if isinstance(value, float)]
-    return folds[0] | {name: float(np.mean([fold[name] for fold in folds])) for name in numbers}
+    return _mean_of([_on_fold(experiment, on_fold, seed) for on_fold in experiment.in_folds(scheme)])
 
 
 def is_there(
@@ -295,21 +299,6 @@ def judge(
     weighed = is_consistency(name) and better == metric(name).better and accuracy in runs
     paid = weighed and is_worse(effect(differences(runs, accuracy, scheme, against)), margin(experiment, accuracy))
     return verdict(found, delta, level, paid)
-
-# %% ../../nbs/8_paper/02_results.ipynb #36c12bf2
-def find_runs(
-    folder:str|Path|None=None, # None: `runs/`
-) -> pd.DataFrame: # a row a run: scheme, profile, data, network, seed, steps, state, miou, tc, …; index: its folder's name
-    "All runs, finished or not."
-    columns = ['run', 'scheme', 'profile', 'data', 'network', 'seed', 'steps', 'state', 'miou', 'tc', 'vc8', 'tsb', 'pixel_accuracy']
-    rows = []
-    for run in Run.all(folder):
-        recipe, metrics = run.recipe, run.metrics()
-        data, profile, *_ = [*Path(recipe.data).name.split('-'), '']
-        state = 'finished' if run.state == 'there' else run.state
-        numbers = [metrics.get(name) for name in columns[8:]]
-        rows.append([run.name, recipe.name, profile, data, recipe.model, recipe.seed, recipe.steps, state, *numbers])
-    return pd.DataFrame(rows, columns=columns).set_index('run')
 
 # %% ../../nbs/8_paper/02_results.ipynb #ac54287d
 def describe(

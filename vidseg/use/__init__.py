@@ -14,7 +14,7 @@ _HOME = {name: module for module, names in dict(
     adapt='Adapted OwnVideo adapt label_video measure split_video',
     explore='ClipExplorer Explorer FlowExplorer SimilarityExplorer',
     explore_tracks='TrackExplorer',
-    run_table='RunsTable',
+    run_table='RunsTable find_runs',
     commands='flow_video',
 ).items() for name in names.split()}
 
